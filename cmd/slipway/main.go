@@ -1,0 +1,3 @@
+//go:build depstmp
+package main
+func main(){}
