@@ -184,12 +184,12 @@ type Page struct {
 
 // Stats are counts for metrics and health.
 type Stats struct {
-	Live, Finished  int
-	Inbox           int // events not consumed
-	EffectsPending  int
-	EffectsRunning  int
-	OldestEvent     time.Time // zero if the inbox is empty
-	Size            int64     // bytes on disk
+	Live, Finished int
+	Inbox          int // events not consumed
+	EffectsPending int
+	EffectsRunning int
+	OldestEvent    time.Time // zero if the inbox is empty
+	Size           int64     // bytes on disk
 }
 
 // Problem is one broken promise that Check found.

@@ -1,0 +1,328 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// DeliverySchema is the version of the stored form of Delivery.
+const DeliverySchema = 1
+
+// DeliveryID names the delivery of one merged commit. The same merge always gets the
+// same name, whichever hook told of it and however often.
+func DeliveryID(project, mergeRequest int64, sha string) string {
+	return fmt.Sprintf("%d-%d-%s", project, mergeRequest, Short(sha))
+}
+
+// Short is the abbreviated form of a commit's sha: its first 8 digits.
+func Short(sha string) string {
+	if len(sha) > 8 {
+		return sha[:8]
+	}
+	return sha
+}
+
+// Status is where a delivery stands.
+type Status string
+
+const (
+	StatusLoading    Status = "loading"     // the pipeline file is being read
+	StatusWaiting    Status = "waiting"     // for the commit's CI pipeline
+	StatusRunning    Status = "running"     // stages are under way
+	StatusSucceeded  Status = "succeeded"   // every stage ended well or was skipped
+	StatusFailed     Status = "failed"      // a stage failed, and what runs was left as it is
+	StatusRolledBack Status = "rolled back" // a stage failed, and what was deployed went back
+	StatusRejected   Status = "rejected"    // people said no
+	StatusCanceled   Status = "canceled"
+	StatusSuperseded Status = "superseded" // a newer delivery took its place
+	StatusInvalid    Status = "invalid"    // the pipeline file is missing or wrong; nothing ran
+	StatusNone       Status = "none"       // there is no delivery: only a question about one
+)
+
+// Finished tells that nothing more will happen by itself.
+func (s Status) Finished() bool {
+	switch s {
+	case StatusLoading, StatusWaiting, StatusRunning:
+		return false
+	}
+	return true
+}
+
+// StageStatus is where a stage stands.
+type StageStatus string
+
+const (
+	StagePending     StageStatus = "pending"      // its turn has not come
+	StageQueued      StageStatus = "queued"       // it waits for the environment
+	StageRunning     StageStatus = "running"      //
+	StageAsking      StageStatus = "asking"       // people are asked
+	StageRollingBack StageStatus = "rolling back" //
+	StageSucceeded   StageStatus = "succeeded"
+	StageFailed      StageStatus = "failed"
+	StageRolledBack  StageStatus = "rolled back" // it failed, and its environment is as before
+	StageRejected    StageStatus = "rejected"
+	StageExpired     StageStatus = "expired" // nobody answered in time
+	StageCanceled    StageStatus = "canceled"
+	StageSkipped     StageStatus = "skipped"
+	StageSuperseded  StageStatus = "superseded"
+)
+
+// Finished tells that the stage has ended.
+func (s StageStatus) Finished() bool {
+	switch s {
+	case StagePending, StageQueued, StageRunning, StageAsking, StageRollingBack:
+		return false
+	}
+	return true
+}
+
+// Delivery is the state of one delivery. Fields that the outside world gave us a
+// handle for live in Handles; everything else was decided by Step.
+type Delivery struct {
+	Schema       int          `json:"schema"`
+	ID           string       `json:"id"`
+	Status       Status       `json:"status"`
+	Reason       Reason       `json:"reason,omitzero"` // why it ended so, or what it waits for
+	Project      Project      `json:"project"`
+	MergeRequest MergeRequest `json:"merge_request"`
+	SHA          string       `json:"sha"`
+	PlanRef      string       `json:"plan_ref,omitempty"` // the blob that holds the Plan
+	Problems     []Problem    `json:"problems,omitempty"` // of the pipeline file
+	CI           CIPipeline   `json:"ci,omitzero"`
+	Created      time.Time    `json:"created"`
+	Started      time.Time    `json:"started,omitzero"` // the first stage
+	Ended        time.Time    `json:"ended,omitzero"`
+	Stages       []StageState `json:"stages,omitempty"` // in the order of the plan
+	Decisions    []Decision   `json:"decisions,omitempty"`
+	// Requests are people's wishes whose rights are being looked up, oldest first.
+	Requests []Request `json:"requests,omitempty"`
+	Handles  Handles   `json:"handles,omitzero"`
+	// Revision grows whenever something that people see has changed.
+	Revision int `json:"revision"`
+	// Asked counts requests, so that each gets a key of its own.
+	Asked int       `json:"asked,omitempty"`
+	Wake  time.Time `json:"wake,omitzero"` // when Tick is wanted; zero if finished
+	// Winding: no further stage starts; the delivery ends with this status when what runs has ended.
+	Winding Status `json:"winding,omitempty"`
+	// Undo lists environments that go back because a stage after them failed or people asked.
+	Undo []Undo `json:"undo,omitempty"`
+	// RollbackOf names the delivery that a rollback command was given to, "" otherwise.
+	RollbackOf string `json:"rollback_of,omitempty"`
+}
+
+// CIPipeline is GitLab's pipeline of the commit.
+type CIPipeline struct {
+	ID     int64  `json:"id,omitempty"`
+	Status string `json:"status,omitempty"` // GitLab's word: created, pending, running, success, failed, canceled, skipped, manual …
+	URL    string `json:"url,omitempty"`
+}
+
+// Passed tells that nothing mandatory is left to run.
+func (c CIPipeline) Passed() bool { return c.Status == "success" || c.Status == "manual" }
+
+// Failed tells that it ended, and not well.
+func (c CIPipeline) Failed() bool {
+	return c.Status == "failed" || c.Status == "canceled"
+}
+
+// StageState is where one stage of one delivery stands.
+type StageState struct {
+	Name    string      `json:"name"`
+	Status  StageStatus `json:"status"`
+	Attempt int         `json:"attempt,omitempty"` // 1 at first; grows with every retry
+	// Failures counts failed attempts since people last asked for a retry.
+	Failures int       `json:"failures,omitempty"`
+	Reason   Reason    `json:"reason,omitzero"`
+	Progress string    `json:"progress,omitempty"` // "2 of 3 pods ready", "trying again: …"
+	Started  time.Time `json:"started,omitzero"`
+	Ended    time.Time `json:"ended,omitzero"`
+	Deadline time.Time `json:"deadline,omitzero"` // of the attempt, the wait or the question
+	LookAt   time.Time `json:"look_at,omitzero"`  // when a job is looked at again
+	Resolved *Stage    `json:"resolved,omitempty"`
+	// Step of a deploy within its attempt.
+	Phase    Phase     `json:"phase,omitempty"`
+	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
+	Release  *Release  `json:"release,omitempty"`  // what this stage brought, or brought back
+	Job      JobHandle `json:"job,omitzero"`
+	// Ending is what the stage becomes when its rollback is done.
+	Ending StageStatus `json:"ending,omitempty"`
+}
+
+// Phase is how far a deploy or rollback has come within its attempt.
+type Phase string
+
+const (
+	PhaseEvaluating Phase = "evaluating" // conditions and templates
+	PhaseLocking    Phase = "locking"    // the environment was asked for
+	PhaseApplying   Phase = "applying"
+	PhaseObserving  Phase = "observing"
+	PhaseRestoring  Phase = "restoring" // the recorded release is being applied
+	PhaseVerifying  Phase = "verifying" // the recorded release is being watched
+)
+
+// JobHandle is the GitLab job that a stage plays.
+type JobHandle struct {
+	ID     int64  `json:"id,omitempty"`
+	Status string `json:"status,omitempty"`
+	URL    string `json:"url,omitempty"`
+}
+
+// Undo is an environment on its way back to what ran before this delivery.
+type Undo struct {
+	Environment string `json:"environment"`
+	Stage       string `json:"stage"` // whose deploy is undone
+}
+
+// Decision is what a person decided, with why it counted.
+type Decision struct {
+	Stage   string        `json:"stage,omitempty"` // of a judgement
+	Attempt int           `json:"attempt,omitempty"`
+	What    Verb          `json:"what"` // approve, reject, cancel, retry, rollback
+	By      policy.Person `json:"by"`
+	Via     Via           `json:"via"`
+	At      time.Time     `json:"at"`
+	Reason  string        `json:"reason,omitempty"` // the person's words
+	Rule    string        `json:"rule"`             // what allowed it
+}
+
+// Verb is what a person asks for.
+type Verb string
+
+const (
+	VerbApprove  Verb = "approve"
+	VerbReject   Verb = "reject"
+	VerbCancel   Verb = "cancel"
+	VerbRetry    Verb = "retry"
+	VerbRollback Verb = "rollback"
+	VerbStatus   Verb = "status"
+	VerbHelp     Verb = "help"
+	VerbUnknown  Verb = "" // a command that nobody understands; it is answered with help
+)
+
+// Via is the way by which a person's wish came in.
+type Via string
+
+const (
+	ViaSlack      Via = "Slack"
+	ViaComment    Via = "comment"
+	ViaDeployment Via = "GitLab deployment approval"
+)
+
+// Request is a person's wish on its way to a decision: who they are and what they
+// may do is looked up before it counts.
+type Request struct {
+	Key     string `json:"key"` // unique within the delivery
+	What    Verb   `json:"what"`
+	Via     Via    `json:"via"`
+	Stage   string `json:"stage,omitempty"`   // "" is the one that is asking, or that failed
+	Attempt int    `json:"attempt,omitempty"` // of the stage that the button was drawn for; 0 is the current one
+	// Environment narrows approve, reject and rollback to what leads to it.
+	Environment string `json:"environment,omitempty"`
+	Argument    string `json:"argument,omitempty"` // the rest of the command line
+	Reason      string `json:"reason,omitempty"`   // the person's words
+	// Who: one of these identifies the person.
+	GitLabID int64  `json:"gitlab_id,omitempty"`
+	Username string `json:"username,omitempty"` // shown until the look-up is done
+	SlackID  string `json:"slack_id,omitempty"`
+	// Where an answer goes.
+	NoteID       int64     `json:"note_id,omitempty"`
+	DiscussionID string    `json:"discussion_id,omitempty"`
+	Channel      string    `json:"channel,omitempty"`
+	ResponseURL  string    `json:"response_url,omitempty"`
+	At           time.Time `json:"at"`
+}
+
+// Handles are the names that the outside world gave to what Slipway made there. They
+// are kept so that each is made once and then edited in place.
+type Handles struct {
+	NoteID      int64              `json:"note_id,omitempty"`
+	Channel     string             `json:"channel,omitempty"` // Slack's channel id
+	TS          string             `json:"ts,omitempty"`      // Slack's name of the message
+	MessageURL  string             `json:"message_url,omitempty"`
+	Deployments []DeploymentHandle `json:"deployments,omitempty"`
+}
+
+// DeploymentHandle is one GitLab deployment of this delivery.
+type DeploymentHandle struct {
+	Stage       string `json:"stage"`
+	Attempt     int    `json:"attempt"`
+	ID          int64  `json:"id"`
+	Environment string `json:"environment"`
+	URL         string `json:"url,omitempty"`
+}
+
+// Deployment finds the handle of a stage's attempt.
+func (h Handles) Deployment(stage string, attempt int) (DeploymentHandle, bool) {
+	for _, d := range h.Deployments {
+		if d.Stage == stage && d.Attempt == attempt {
+			return d, true
+		}
+	}
+	return DeploymentHandle{}, false
+}
+
+// Release is what runs in an environment.
+type Release struct {
+	ID        string    `json:"id"` // "production/3f2a91c0-2": environment, short sha, and a number that makes it unique
+	Delivery  string    `json:"delivery"`
+	SHA       string    `json:"sha"`
+	Ref       string    `json:"ref,omitempty"`
+	Title     string    `json:"title,omitempty"`
+	Manifests string    `json:"manifests"` // blob: the whole rendered set, in order
+	Images    []Image   `json:"images,omitempty"`
+	Objects   int       `json:"objects"`
+	Replicas  int32     `json:"replicas,omitempty"` // sum over the workloads
+	By        string    `json:"by,omitempty"`       // who approved or merged
+	At        time.Time `json:"at,omitzero"`
+}
+
+// Image is a container image of a release.
+type Image struct {
+	Name   string `json:"name"`             // as in the manifest, with its tag
+	Digest string `json:"digest,omitempty"` // "sha256:…" where the cluster told
+}
+
+// Problem is one error in the pipeline file.
+type Problem struct {
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"` // 1-based; 0 if the whole file is meant
+	Column int    `json:"column,omitempty"`
+	What   string `json:"what"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// String is "file:line:column: what (hint)".
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d:%d", p.Line, p.Column)
+	}
+	s += ": " + p.What
+	if p.Hint != "" {
+		s += " (" + p.Hint + ")"
+	}
+	return s
+}
+
+// Stage finds the state of a stage, nil if there is none.
+func (d *Delivery) Stage(name string) *StageState {
+	for i := range d.Stages {
+		if d.Stages[i].Name == name {
+			return &d.Stages[i]
+		}
+	}
+	return nil
+}
+
+// Order places deliveries of one project in time: a greater one is newer.
+func (d *Delivery) Order() int64 {
+	if d.RollbackOf != "" {
+		return d.Created.UnixMicro()
+	}
+	if !d.MergeRequest.MergedAt.IsZero() {
+		return d.MergeRequest.MergedAt.UnixMicro()
+	}
+	return d.Created.UnixMicro()
+}

@@ -1,0 +1,220 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Effect is something to do in the outside world, once by its key.
+type Effect struct {
+	Key string // within the delivery: "stage/attempt/what", or "what/number"
+	// Slot makes effects that write the same place wait for each other; "" is free.
+	Slot string
+	// Latest: a newer effect of the slot replaces this one if it has not started. The
+	// executor renders what is true when it runs.
+	Latest bool
+	Do     Action
+}
+
+// Action is what an effect does.
+type Action interface {
+	// ActionKind is the stable name under which the action is stored.
+	ActionKind() string
+}
+
+// Actions that change the world or look at it, and whose outcome Step waits for.
+type (
+	// LoadPlan reads .slipway.yml at the commit, compiles it and stores the plan.
+	// Outcome: Planned, PlanRefused, or Failed.
+	LoadPlan struct{}
+	// LookAtCI asks GitLab for the commit's CI pipeline. Outcome: CIChanged.
+	LookAtCI struct{}
+	// Evaluate resolves the condition and the templates of a dynamic stage. Outcome: Evaluated.
+	Evaluate struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// Identify looks up who asks and what they may do. Outcome: Identified.
+	Identify struct {
+		Request Request `json:"request"`
+	}
+	// Apply renders the manifests at the commit and applies them. Outcome: Applied or Failed.
+	Apply struct {
+		Stage     string `json:"stage"`
+		Attempt   int    `json:"attempt"`
+		ReleaseID string `json:"release_id"`
+	}
+	// Observe watches a rollout to its end. Outcome: RolledOut or Failed; Progressed between.
+	Observe struct {
+		Stage   string  `json:"stage"`
+		Attempt int     `json:"attempt"`
+		Release Release `json:"release"`
+	}
+	// Restore applies a recorded release. Outcome: Restored or Failed.
+	Restore struct {
+		Stage       string `json:"stage"`
+		Attempt     int    `json:"attempt"`
+		Environment string `json:"environment"`
+		// To is what shall run; nil removes what Slipway brought, because nothing was there before.
+		To *Release `json:"to,omitempty"`
+		// From is what is undone, whose further objects are removed; nil if unknown.
+		From *Release `json:"from,omitempty"`
+	}
+	// PlayJob plays the stage's manual job. Outcome: JobSeen or Failed.
+	PlayJob struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		// Again is the job of the attempt before; it is retried, not played. 0 if none.
+		Again int64 `json:"again,omitempty"`
+	}
+	// LookAtJob asks GitLab how the job is. Outcome: JobSeen or Failed.
+	LookAtJob struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Job     int64  `json:"job"`
+	}
+	// StartRollback stores a plan of one rollback stage and starts its delivery.
+	// No outcome here: the event goes to the new delivery.
+	StartRollback struct {
+		Environment string   `json:"environment"`
+		To          string   `json:"to,omitempty"`
+		Decision    Decision `json:"decision"`
+		NewID       string   `json:"new_id"`
+	}
+)
+
+// Actions that report: they render what is true when they run, and only the newest
+// of a slot matters.
+type (
+	// WriteNote creates or edits the merge request note. Outcome: NoteWritten.
+	WriteNote struct{}
+	// WriteMessage sends or edits the Slack message. Outcome: MessageSent.
+	WriteMessage struct{}
+	// WriteStatus sets the stage's commit status.
+	WriteStatus struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// WriteDeployment creates or updates the stage's GitLab deployment. Outcome: DeploymentWritten.
+	WriteDeployment struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// Answer tells one person what became of their request: an emoji on their comment,
+	// a reply in its thread, or a message that only they see in Slack.
+	Answer struct {
+		Request Request `json:"request"`
+		Taken   bool    `json:"taken"`          // accepted, or understood
+		Text    string  `json:"text,omitempty"` // plain words; "" is an emoji only
+	}
+	// Send hands an event to another aggregate, in the transaction of the step.
+	Send struct {
+		Environment string          `json:"environment,omitempty"` // EnvironmentID
+		Delivery    string          `json:"delivery,omitempty"`
+		Kind        string          `json:"kind"`
+		Data        json.RawMessage `json:"data"`
+	}
+)
+
+func (LoadPlan) ActionKind() string        { return "load-plan" }
+func (LookAtCI) ActionKind() string        { return "look-at-ci" }
+func (Evaluate) ActionKind() string        { return "evaluate" }
+func (Identify) ActionKind() string        { return "identify" }
+func (Apply) ActionKind() string           { return "apply" }
+func (Observe) ActionKind() string         { return "observe" }
+func (Restore) ActionKind() string         { return "restore" }
+func (PlayJob) ActionKind() string         { return "play-job" }
+func (LookAtJob) ActionKind() string       { return "look-at-job" }
+func (StartRollback) ActionKind() string   { return "start-rollback" }
+func (WriteNote) ActionKind() string       { return "write-note" }
+func (WriteMessage) ActionKind() string    { return "write-message" }
+func (WriteStatus) ActionKind() string     { return "write-status" }
+func (WriteDeployment) ActionKind() string { return "write-deployment" }
+func (Answer) ActionKind() string          { return "answer" }
+func (Send) ActionKind() string            { return "send" }
+
+// EncodeAction is the stored form of an action.
+func EncodeAction(a Action) (kind string, data []byte, err error) {
+	data, err = json.Marshal(a)
+	if err != nil {
+		return "", nil, fmt.Errorf("encode action %s: %w", a.ActionKind(), err)
+	}
+	return a.ActionKind(), data, nil
+}
+
+// DecodeAction reads the stored form.
+func DecodeAction(kind string, data []byte) (Action, error) {
+	decode, ok := map[string]func([]byte) (Action, error){
+		"load-plan": actionAs[LoadPlan], "look-at-ci": actionAs[LookAtCI], "evaluate": actionAs[Evaluate],
+		"identify": actionAs[Identify], "apply": actionAs[Apply], "observe": actionAs[Observe],
+		"restore": actionAs[Restore], "play-job": actionAs[PlayJob], "look-at-job": actionAs[LookAtJob],
+		"start-rollback": actionAs[StartRollback], "write-note": actionAs[WriteNote],
+		"write-message": actionAs[WriteMessage], "write-status": actionAs[WriteStatus],
+		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer], "send": actionAs[Send],
+	}[kind]
+	if !ok {
+		return nil, fmt.Errorf("decode action: unknown kind %q", kind)
+	}
+	a, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode action %s: %w", kind, err)
+	}
+	return a, nil
+}
+
+func actionAs[A Action](data []byte) (Action, error) {
+	var a A
+	err := json.Unmarshal(data, &a)
+	return a, err
+}
+
+// Task is one effect in the hands of its executor, with the newest state of its
+// delivery. Executors have the method
+//
+//	Execute(ctx context.Context, t *Task) (Event, error)
+//
+// The event is the outcome, nil if nobody needs to hear. An error that is, or wraps,
+// a *Failure says whether another try makes sense; any other error is tried again.
+type Task struct {
+	Plan     *Plan // nil before Planned
+	Delivery Delivery
+	Effect   Effect
+	Attempt  int // of the effect, 1 at first
+	// Unknown: an earlier attempt may have done the thing. Look before acting.
+	Unknown bool
+	// Progress hands an interim event to the delivery. It never blocks for long and may
+	// drop what comes too fast.
+	Progress func(Event)
+}
+
+// Failure is an error with what follows from it.
+type Failure struct {
+	Code      ReasonCode
+	Detail    string        // words for people: bounded, no secrets
+	Permanent bool          // no further try
+	After     time.Duration // not before; 0 leaves it to the engine's backoff
+	// Unknown: the call may have been carried out nevertheless.
+	Unknown bool
+	Err     error // for the log; may be nil
+}
+
+func (f *Failure) Error() string {
+	if f.Err != nil && f.Detail != "" {
+		return f.Detail + ": " + f.Err.Error()
+	}
+	if f.Err != nil {
+		return f.Err.Error()
+	}
+	return f.Detail
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// AsFailure finds the *Failure in an error.
+func AsFailure(err error) (*Failure, bool) {
+	var f *Failure
+	ok := errors.As(err, &f)
+	return f, ok
+}

@@ -1,0 +1,64 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+)
+
+// EnvironmentSchema is the version of the stored form of Environment.
+const EnvironmentSchema = 1
+
+// KeptReleases is how many releases an environment remembers.
+const KeptReleases = 20
+
+// EnvironmentID names the aggregate of one environment of one project.
+func EnvironmentID(project int64, name string) string {
+	return fmt.Sprintf("%d/%s", project, name)
+}
+
+// Environment owns the lock on one GitLab environment, the queue of deliveries that
+// want it, and the history of its releases.
+type Environment struct {
+	Schema  int    `json:"schema"`
+	ID      string `json:"id"`
+	Project int64  `json:"project"`
+	Name    string `json:"name"`
+	Holder  *Claim `json:"holder,omitempty"`
+	// Queue holds who waits, first come first served.
+	Queue []Claim `json:"queue,omitempty"`
+	// Enrolled are live deliveries that will want the environment and have not had it.
+	Enrolled []Enrolment `json:"enrolled,omitempty"`
+	// Newest is the order of the newest delivery that was granted the environment to deploy.
+	Newest     int64  `json:"newest,omitempty"`
+	NewestID   string `json:"newest_id,omitempty"`
+	NewestName string `json:"newest_name,omitempty"` // for people: "!12 3f2a91c0"
+	// Releases, oldest first; the last one runs, unless the environment is empty.
+	Releases []Release `json:"releases,omitempty"`
+	Updated  time.Time `json:"updated,omitzero"`
+}
+
+// Claim is one stage's wish for the environment.
+type Claim struct {
+	Delivery string    `json:"delivery"`
+	Stage    string    `json:"stage"`
+	Attempt  int       `json:"attempt"`
+	Order    int64     `json:"order"`
+	Name     string    `json:"name"`           // of the delivery, for people
+	Back     bool      `json:"back,omitempty"` // to go back, not forward
+	Since    time.Time `json:"since"`
+}
+
+// Enrolment is a delivery that will come.
+type Enrolment struct {
+	Delivery string `json:"delivery"`
+	Order    int64  `json:"order"`
+}
+
+// Current is the release that runs, nil if none is known.
+func (e *Environment) Current() *Release {
+	if len(e.Releases) == 0 {
+		return nil
+	}
+	r := e.Releases[len(e.Releases)-1]
+	return &r
+}

@@ -1,0 +1,264 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// Event is something that happened: a hook, a decision, a timer, the outcome of an
+// effect, a message from the other kind of aggregate.
+type Event interface {
+	// EventKind is the stable name under which the event is stored.
+	EventKind() string
+}
+
+// Events that people and GitLab cause.
+type (
+	// Merged starts a delivery.
+	Merged struct {
+		Project      Project      `json:"project"`
+		MergeRequest MergeRequest `json:"merge_request"`
+		SHA          string       `json:"sha"`
+	}
+	// CIChanged tells of the commit's CI pipeline, by hook or by looking. An ID of 0
+	// means that there is none.
+	CIChanged struct {
+		CI CIPipeline `json:"ci"`
+	}
+	// JobChanged tells of a job of the commit's CI pipeline.
+	JobChanged struct {
+		Name string    `json:"name"`
+		Job  JobHandle `json:"job"`
+	}
+	// Requested is a person's wish, before anyone knows whether they may.
+	Requested struct {
+		Request Request `json:"request"`
+	}
+	// RollbackStarted creates a delivery of one rollback stage.
+	RollbackStarted struct {
+		Of          string   `json:"of"` // delivery
+		Plan        *Plan    `json:"plan"`
+		PlanRef     string   `json:"plan_ref,omitempty"`
+		Decision    Decision `json:"decision"`
+		Environment string   `json:"environment"`
+	}
+	// Tick says that the wake time has come.
+	Tick struct{}
+)
+
+// Outcomes of effects.
+type (
+	// Planned: the pipeline file was compiled. The plan itself is in the blob.
+	Planned struct {
+		PlanRef string    `json:"plan_ref"`
+		At      time.Time `json:"merged_at,omitzero"` // GitLab's merge time, if it told
+	}
+	// PlanRefused: the pipeline file is missing or wrong.
+	PlanRefused struct {
+		Problems []Problem `json:"problems"`
+	}
+	// Evaluated resolves a dynamic stage.
+	Evaluated struct {
+		Stage    string `json:"stage"`
+		Attempt  int    `json:"attempt"`
+		Run      bool   `json:"run"`
+		Why      string `json:"why,omitempty"` // of a "no", or of an error
+		Error    bool   `json:"error,omitempty"`
+		Resolved *Stage `json:"resolved,omitempty"`
+	}
+	// Identified answers a request with who asks and what they may do.
+	Identified struct {
+		Request string        `json:"request"` // its key
+		Person  policy.Person `json:"person"`
+	}
+	// Applied: the manifests are in the cluster; the rollout is to be watched.
+	Applied struct {
+		Stage   string  `json:"stage"`
+		Attempt int     `json:"attempt"`
+		Release Release `json:"release"`
+	}
+	// RolledOut ends a watch well: everything runs and is available.
+	RolledOut struct {
+		Stage   string  `json:"stage"`
+		Attempt int     `json:"attempt"`
+		Images  []Image `json:"images,omitempty"` // with digests
+	}
+	// Restored: the recorded release is applied again; it is to be watched.
+	Restored struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// Progressed tells how far something is. It changes what people see, nothing else.
+	Progressed struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Words   string `json:"words"`
+	}
+	// JobSeen is what a look at a job, or playing it, found.
+	JobSeen struct {
+		Stage   string    `json:"stage"`
+		Attempt int       `json:"attempt"`
+		Job     JobHandle `json:"job"`
+	}
+	// Failed: an effect could not be done, or what it watched went wrong.
+	Failed struct {
+		Effect  string     `json:"effect"` // kind of the effect
+		Key     string     `json:"key"`
+		Stage   string     `json:"stage,omitempty"`
+		Attempt int        `json:"attempt,omitempty"`
+		Code    ReasonCode `json:"code"`
+		Detail  string     `json:"detail"` // in words, bounded, without secrets
+	}
+	// Delayed: an effect failed for now and is tried again.
+	Delayed struct {
+		Effect  string `json:"effect"`
+		Stage   string `json:"stage,omitempty"`
+		Attempt int    `json:"attempt,omitempty"`
+		Detail  string `json:"detail"`
+	}
+	// NoteWritten: the merge request note exists.
+	NoteWritten struct {
+		ID int64 `json:"id"`
+	}
+	// MessageSent: the Slack message exists.
+	MessageSent struct {
+		Channel string `json:"channel"`
+		TS      string `json:"ts"`
+		URL     string `json:"url,omitempty"`
+	}
+	// DeploymentWritten: the GitLab deployment exists.
+	DeploymentWritten struct {
+		Handle DeploymentHandle `json:"handle"`
+	}
+)
+
+// Messages between deliveries and environments.
+type (
+	// Enrolled tells an environment that a delivery will want it.
+	Enrolled struct {
+		Environment EnvironmentRef `json:"environment"`
+		Enrolment   Enrolment      `json:"enrolment"`
+	}
+	// LockWanted asks for an environment.
+	LockWanted struct {
+		Environment EnvironmentRef `json:"environment"`
+		Claim       Claim          `json:"claim"`
+		Supersede   bool           `json:"supersede,omitempty"` // older ones that have not started end
+	}
+	// LockReturned gives an environment back, or a place in its queue.
+	LockReturned struct {
+		Delivery string   `json:"delivery"`
+		Stage    string   `json:"stage"`
+		Attempt  int      `json:"attempt"`
+		Released *Release `json:"released,omitempty"` // what runs there now, if that changed
+		// Failed is a release that must never be gone back to.
+		Failed *Release `json:"failed,omitempty"`
+	}
+	// Departed: a delivery has ended and wants nothing more.
+	Departed struct {
+		Delivery string `json:"delivery"`
+	}
+	// LockGranted: the stage has the environment for itself.
+	LockGranted struct {
+		Environment string   `json:"environment"`
+		Stage       string   `json:"stage"`
+		Attempt     int      `json:"attempt"`
+		Current     *Release `json:"current,omitempty"`
+		// Target is the release that a rollback goes to; nil if there is none.
+		Target *Release `json:"target,omitempty"`
+	}
+	// LockQueued: somebody else has the environment.
+	LockQueued struct {
+		Environment string `json:"environment"`
+		Stage       string `json:"stage"`
+		Attempt     int    `json:"attempt"`
+		Holder      string `json:"holder"` // its name, for people
+	}
+	// Superseded: a newer delivery was there first, or wants to be.
+	Superseded struct {
+		Environment string `json:"environment"`
+		By          string `json:"by"` // its name, for people
+	}
+)
+
+// EnvironmentRef says which environment a message is for, so that the first message
+// can create it.
+type EnvironmentRef struct {
+	Project int64  `json:"project"`
+	Name    string `json:"name"`
+}
+
+func (Merged) EventKind() string            { return "merged" }
+func (CIChanged) EventKind() string         { return "ci-changed" }
+func (JobChanged) EventKind() string        { return "job-changed" }
+func (Requested) EventKind() string         { return "requested" }
+func (RollbackStarted) EventKind() string   { return "rollback-started" }
+func (Tick) EventKind() string              { return "tick" }
+func (Planned) EventKind() string           { return "planned" }
+func (PlanRefused) EventKind() string       { return "plan-refused" }
+func (Evaluated) EventKind() string         { return "evaluated" }
+func (Identified) EventKind() string        { return "identified" }
+func (Applied) EventKind() string           { return "applied" }
+func (RolledOut) EventKind() string         { return "rolled-out" }
+func (Restored) EventKind() string          { return "restored" }
+func (Progressed) EventKind() string        { return "progressed" }
+func (JobSeen) EventKind() string           { return "job-seen" }
+func (Failed) EventKind() string            { return "failed" }
+func (Delayed) EventKind() string           { return "delayed" }
+func (NoteWritten) EventKind() string       { return "note-written" }
+func (MessageSent) EventKind() string       { return "message-sent" }
+func (DeploymentWritten) EventKind() string { return "deployment-written" }
+func (Enrolled) EventKind() string          { return "enrolled" }
+func (LockWanted) EventKind() string        { return "lock-wanted" }
+func (LockReturned) EventKind() string      { return "lock-returned" }
+func (Departed) EventKind() string          { return "departed" }
+func (LockGranted) EventKind() string       { return "lock-granted" }
+func (LockQueued) EventKind() string        { return "lock-queued" }
+func (Superseded) EventKind() string        { return "superseded" }
+
+// EncodeEvent is the stored form of an event.
+func EncodeEvent(e Event) (kind string, data []byte, err error) {
+	data, err = json.Marshal(e)
+	if err != nil {
+		return "", nil, fmt.Errorf("encode event %s: %w", e.EventKind(), err)
+	}
+	return e.EventKind(), data, nil
+}
+
+// DecodeEvent reads the stored form. An unknown kind is an error: it was written by a
+// newer version.
+func DecodeEvent(kind string, data []byte) (Event, error) {
+	decode, ok := eventDecoders()[kind]
+	if !ok {
+		return nil, fmt.Errorf("decode event: unknown kind %q", kind)
+	}
+	e, err := decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("decode event %s: %w", kind, err)
+	}
+	return e, nil
+}
+
+func eventDecoders() map[string]func([]byte) (Event, error) {
+	return map[string]func([]byte) (Event, error){
+		"merged": decodeAs[Merged], "ci-changed": decodeAs[CIChanged], "job-changed": decodeAs[JobChanged],
+		"requested": decodeAs[Requested], "rollback-started": decodeAs[RollbackStarted], "tick": decodeAs[Tick],
+		"planned": decodeAs[Planned], "plan-refused": decodeAs[PlanRefused], "evaluated": decodeAs[Evaluated],
+		"identified": decodeAs[Identified], "applied": decodeAs[Applied], "rolled-out": decodeAs[RolledOut],
+		"restored": decodeAs[Restored], "progressed": decodeAs[Progressed], "job-seen": decodeAs[JobSeen],
+		"failed": decodeAs[Failed], "delayed": decodeAs[Delayed], "note-written": decodeAs[NoteWritten],
+		"message-sent": decodeAs[MessageSent], "deployment-written": decodeAs[DeploymentWritten],
+		"enrolled": decodeAs[Enrolled], "lock-wanted": decodeAs[LockWanted], "lock-returned": decodeAs[LockReturned],
+		"departed": decodeAs[Departed], "lock-granted": decodeAs[LockGranted], "lock-queued": decodeAs[LockQueued],
+		"superseded": decodeAs[Superseded],
+	}
+}
+
+func decodeAs[E Event](data []byte) (Event, error) {
+	var e E
+	err := json.Unmarshal(data, &e)
+	return e, err
+}

@@ -1,0 +1,223 @@
+package pipeline
+
+import (
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// PlanSchema is the version of the stored form of Plan.
+const PlanSchema = 1
+
+// Plan is a pipeline compiled for one commit and frozen when its delivery starts.
+// Every template in it that does not depend on earlier stages is already filled in.
+type Plan struct {
+	Schema       int          `json:"schema"`
+	Application  string       `json:"application"`
+	Project      Project      `json:"project"`
+	Commit       Commit       `json:"commit"`
+	MergeRequest MergeRequest `json:"merge_request"`
+	After        After        `json:"after"`
+	Concurrency  Concurrency  `json:"concurrency"`
+	Channel      string       `json:"channel,omitempty"` // Slack channel, "#name" or id
+	Links        []Link       `json:"links,omitempty"`
+	Stages       []Stage      `json:"stages"`
+	// Environments holds the operator's rules for each environment that the stages name.
+	Environments map[string]EnvironmentRules `json:"environments,omitempty"`
+	// TurnRed: a failed stage posts a failed commit status, which fails the CI pipeline.
+	TurnRed bool `json:"turn_red,omitempty"`
+}
+
+// Project is a GitLab project.
+type Project struct {
+	ID            int64  `json:"id"`
+	Path          string `json:"path"` // with namespace: "shop/api"
+	URL           string `json:"url"`
+	DefaultBranch string `json:"default_branch,omitempty"`
+}
+
+// Commit is what is delivered.
+type Commit struct {
+	SHA      string `json:"sha"`
+	ShortSHA string `json:"short_sha"` // the first 8 digits
+	Ref      string `json:"ref"`       // the branch that was merged into
+	Title    string `json:"title,omitempty"`
+	Author   string `json:"author,omitempty"`
+	// AuthorEmail and CommitterEmail identify the people that `not:` may exclude.
+	AuthorEmail    string `json:"author_email,omitempty"`
+	CommitterEmail string `json:"committer_email,omitempty"`
+}
+
+// MergeRequest is what was merged. Titles are text that people wrote.
+type MergeRequest struct {
+	IID            int64     `json:"iid"`
+	Title          string    `json:"title"`
+	URL            string    `json:"url"`
+	SourceBranch   string    `json:"source_branch,omitempty"`
+	TargetBranch   string    `json:"target_branch,omitempty"`
+	Labels         []string  `json:"labels,omitempty"`
+	AuthorID       int64     `json:"author_id,omitempty"`
+	AuthorUsername string    `json:"author_username,omitempty"`
+	MergedByID     int64     `json:"merged_by_id,omitempty"`
+	MergedBy       string    `json:"merged_by,omitempty"` // username
+	MergedAt       time.Time `json:"merged_at,omitzero"`
+}
+
+// Link is shown with a delivery.
+type Link struct {
+	Title string `json:"title"`
+	URL   string `json:"url"`
+}
+
+// After says what starts the stages.
+type After string
+
+const (
+	AfterMerge    After = "merge"    // at once
+	AfterPipeline After = "pipeline" // when the commit's CI pipeline has passed
+)
+
+// Concurrency says what a newer delivery does to an older one that has not started
+// in the same environment.
+type Concurrency string
+
+const (
+	Queue     Concurrency = "queue"     // it waits for its turn
+	Supersede Concurrency = "supersede" // the older one ends
+)
+
+// OnFailure says what follows when a stage fails for good.
+type OnFailure string
+
+const (
+	FailStop     OnFailure = "stop"     // the delivery fails; what runs stays as it is
+	FailRollback OnFailure = "rollback" // what was deployed goes back to the recorded release, then the delivery fails
+	FailContinue OnFailure = "continue" // the failure is shown, and the stages after it go on
+)
+
+// StageKind tells what a stage does; exactly that field of Stage is set.
+type StageKind string
+
+const (
+	KindDeploy    StageKind = "deploy"
+	KindJudgement StageKind = "judgement"
+	KindWait      StageKind = "wait"
+	KindJob       StageKind = "job"
+	KindRollback  StageKind = "rollback" // made by a rollback command, not written in files
+)
+
+// Stage is one node of the plan's graph.
+type Stage struct {
+	Name  string    `json:"name"`
+	Kind  StageKind `json:"kind"`
+	Needs []string  `json:"needs,omitempty"` // always spelled out in a compiled plan
+	// Skip is the reason why a condition that needs no earlier stage said no; "" runs.
+	Skip string `json:"skip,omitempty"`
+	// Dynamic: If or a template asks for earlier stages, so an Evaluate effect
+	// resolves the stage when its turn comes.
+	Dynamic   bool          `json:"dynamic,omitempty"`
+	If        string        `json:"if,omitempty"`
+	Timeout   time.Duration `json:"timeout,omitempty"` // of one attempt, in nanoseconds; 0 is the default of its kind
+	Retry     int           `json:"retry,omitempty"`   // further attempts after the first
+	OnFailure OnFailure     `json:"on_failure"`
+
+	Deploy    *Deploy    `json:"deploy,omitempty"`
+	Judgement *Judgement `json:"judgement,omitempty"`
+	Wait      *Wait      `json:"wait,omitempty"`
+	Job       *Job       `json:"job,omitempty"`
+	Rollback  *Rollback  `json:"rollback,omitempty"`
+}
+
+// Environment is the environment that the stage changes, "" if none.
+func (s Stage) Environment() string {
+	switch {
+	case s.Deploy != nil:
+		return s.Deploy.Environment
+	case s.Rollback != nil:
+		return s.Rollback.Environment
+	}
+	return ""
+}
+
+// Strategy is how a release replaces the one before.
+type Strategy string
+
+// StrategyRolling lets each workload's own controller roll its pods.
+const StrategyRolling Strategy = "rolling"
+
+// Deploy brings the commit's manifests into an environment.
+type Deploy struct {
+	Environment string            `json:"environment"`
+	Strategy    Strategy          `json:"strategy"`
+	Manifests   string            `json:"manifests"`        // path in the repository: a file, a folder, or a kustomization
+	Images      map[string]string `json:"images,omitempty"` // image name → tag, digest ("sha256:…") or full reference
+	// ProgressDeadline is how long the rollout may stand still; 0 leaves it to the manifests.
+	ProgressDeadline time.Duration `json:"progress_deadline,omitempty"`
+}
+
+// Judgement is a question to people.
+type Judgement struct {
+	Ask     string        `json:"ask"`
+	Rule    policy.Rule   `json:"rule"`
+	Quorum  int           `json:"quorum"` // approvals by different people; at least 1
+	Expires time.Duration `json:"expires"`
+	// Confirm: the button asks once more, because production comes next.
+	Confirm bool `json:"confirm,omitempty"`
+	// Environment is the first one that is deployed after the question, "" if none.
+	Environment string `json:"environment,omitempty"`
+}
+
+// Wait lets time pass.
+type Wait struct {
+	For time.Duration `json:"for"`
+}
+
+// Job plays a manual job of the commit's CI pipeline and waits for its end.
+type Job struct {
+	Name string `json:"name"`
+}
+
+// Rollback brings back a recorded release.
+type Rollback struct {
+	Environment string `json:"environment"`
+	To          string `json:"to,omitempty"` // a release id; "" is the one before the newest
+	Why         string `json:"why,omitempty"`
+}
+
+// EnvironmentRules are the operator's, for one environment of one project.
+type EnvironmentRules struct {
+	Cluster   string `json:"cluster"`
+	Namespace string `json:"namespace"`
+	URL       string `json:"url,omitempty"`  // of the live app
+	Tier      string `json:"tier,omitempty"` // GitLab's word: production, staging, testing, development, other
+	// Judged: a deploy must come after an approved judgement, and Rule holds for that
+	// judgement together with the file's own rule.
+	Judged bool        `json:"judged,omitempty"`
+	Rule   policy.Rule `json:"rule,omitzero"`
+}
+
+// Stage finds a stage by name.
+func (p *Plan) Stage(name string) (Stage, bool) {
+	if p == nil {
+		return Stage{}, false
+	}
+	for _, s := range p.Stages {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Stage{}, false
+}
+
+// EnvironmentNames lists the environments that the stages change, each once, in order.
+func (p *Plan) EnvironmentNames() []string {
+	var names []string
+	seen := map[string]bool{}
+	for _, s := range p.Stages {
+		if e := s.Environment(); e != "" && !seen[e] {
+			seen[e] = true
+			names = append(names, e)
+		}
+	}
+	return names
+}

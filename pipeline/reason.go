@@ -1,0 +1,146 @@
+package pipeline
+
+// ReasonCode is the name of a reason: a value that code can compare and metrics can
+// count. The words for people come from Reason.String.
+type ReasonCode string
+
+const (
+	// Why a delivery or stage waits.
+	ReasonCIRunning   ReasonCode = "ci-running"
+	ReasonQueued      ReasonCode = "environment-busy"
+	ReasonAsking      ReasonCode = "asking"
+	ReasonTryingAgain ReasonCode = "trying-again"
+	// Why it ended.
+	ReasonDone          ReasonCode = "done"
+	ReasonNoFile        ReasonCode = "no-pipeline-file"
+	ReasonInvalidFile   ReasonCode = "invalid-pipeline-file"
+	ReasonCIFailed      ReasonCode = "ci-failed"
+	ReasonCIMissing     ReasonCode = "ci-missing"
+	ReasonCondition     ReasonCode = "condition"
+	ReasonEarlierFailed ReasonCode = "earlier-stage-failed"
+	ReasonRejected      ReasonCode = "rejected"
+	ReasonExpired       ReasonCode = "expired"
+	ReasonCanceled      ReasonCode = "canceled"
+	ReasonSuperseded    ReasonCode = "superseded"
+	ReasonTimeout       ReasonCode = "timeout"
+	ReasonApproved      ReasonCode = "approved"
+	ReasonStageFailed   ReasonCode = "stage-failed"
+	ReasonRolledBack    ReasonCode = "rolled-back"
+	ReasonNotRolledBack ReasonCode = "rollback-failed"
+	ReasonNothingToUndo ReasonCode = "nothing-to-undo"
+	ReasonStale         ReasonCode = "stale"
+	ReasonJobFailed     ReasonCode = "job-failed"
+	ReasonGaveUp        ReasonCode = "gave-up" // an effect was tried too often
+	// What a deployer sees.
+	ReasonImagePull     ReasonCode = "image-pull"
+	ReasonCrashLoop     ReasonCode = "crash-loop"
+	ReasonUnschedulable ReasonCode = "unschedulable"
+	ReasonQuota         ReasonCode = "quota"
+	ReasonForbidden     ReasonCode = "forbidden"
+	ReasonConflict      ReasonCode = "conflict"
+	ReasonDeadline      ReasonCode = "progress-deadline"
+	ReasonManifest      ReasonCode = "manifest"
+	ReasonUnreachable   ReasonCode = "unreachable"
+	ReasonNotAllowed    ReasonCode = "not-allowed"
+	ReasonRefused       ReasonCode = "refused" // the outside world said no for good
+	ReasonOther         ReasonCode = "other"
+)
+
+// Reason says why, as a name and the particulars. Who and Detail may hold text that
+// people wrote: whoever renders it escapes it.
+type Reason struct {
+	Code   ReasonCode `json:"code,omitempty"`
+	Who    string     `json:"who,omitempty"`  // a person, a delivery
+	What   string     `json:"what,omitempty"` // a stage, an environment, a release
+	Detail string     `json:"detail,omitempty"`
+}
+
+// String is the reason as people read it: a sentence without its full stop.
+func (r Reason) String() string {
+	base := r.words()
+	switch {
+	case base == "":
+		return r.Detail
+	case r.Detail != "":
+		return base + ": " + r.Detail
+	}
+	return base
+}
+
+func (r Reason) words() string {
+	switch r.Code {
+	case "", ReasonOther:
+		return ""
+	case ReasonCIRunning:
+		return "waiting for the CI pipeline"
+	case ReasonQueued:
+		return "waiting for " + r.What + ", which " + r.Who + " is using"
+	case ReasonAsking:
+		return "waiting for an approval"
+	case ReasonTryingAgain:
+		return "trying again"
+	case ReasonDone:
+		return "done"
+	case ReasonNoFile:
+		return "there is no .slipway.yml at this commit"
+	case ReasonInvalidFile:
+		return ".slipway.yml has errors"
+	case ReasonCIFailed:
+		return "the CI pipeline did not pass"
+	case ReasonCIMissing:
+		return "the commit has no CI pipeline"
+	case ReasonCondition:
+		return "its condition is not met"
+	case ReasonEarlierFailed:
+		return "stage " + r.What + " did not succeed"
+	case ReasonRejected:
+		return "rejected by " + r.Who
+	case ReasonExpired:
+		return "nobody answered in time"
+	case ReasonCanceled:
+		return "canceled by " + r.Who
+	case ReasonSuperseded:
+		return "superseded by " + r.Who
+	case ReasonTimeout:
+		return "took longer than allowed"
+	case ReasonApproved:
+		return "approved by " + r.Who
+	case ReasonStageFailed:
+		return "stage " + r.What + " failed"
+	case ReasonRolledBack:
+		return "rolled back to " + r.What
+	case ReasonNotRolledBack:
+		return "the rollback failed, so look at " + r.What + " now"
+	case ReasonNothingToUndo:
+		return "nothing was changed in " + r.What
+	case ReasonStale:
+		return "stale"
+	case ReasonJobFailed:
+		return "job " + r.What + " did not succeed"
+	case ReasonGaveUp:
+		return "gave up after many tries"
+	case ReasonImagePull:
+		return "the image cannot be pulled"
+	case ReasonCrashLoop:
+		return "a container keeps crashing"
+	case ReasonUnschedulable:
+		return "no node can take a pod"
+	case ReasonQuota:
+		return "the namespace's quota is used up"
+	case ReasonForbidden:
+		return "the cluster forbids it"
+	case ReasonConflict:
+		return "somebody else manages a field"
+	case ReasonDeadline:
+		return "the rollout made no progress in time"
+	case ReasonManifest:
+		return "the manifests are wrong"
+	case ReasonUnreachable:
+		return "it cannot be reached"
+	case ReasonNotAllowed:
+		return "not allowed here"
+	case ReasonRefused:
+		return "refused"
+	}
+	return string(r.Code)
+}
