@@ -1,0 +1,235 @@
+package pipeline
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// View is a delivery as people see it: the one summary that the merge request note,
+// the Slack message and the page are rendered from. Titles, names, questions and
+// reasons in it may hold text that people wrote; whoever renders it escapes it.
+type View struct {
+	ID           string
+	Application  string // the project's path if the file could not be read
+	Project      Project
+	MergeRequest MergeRequest
+	SHA          string
+	Status       Status
+	Icon         string // an emoji that fits the status
+	Reason       string // a sentence without full stop, "" if there is nothing to say
+	RollbackOf   string
+	CI           CIPipeline
+	Stages       []StageView
+	Questions    []Question // that wait for an answer now
+	Decisions    []Decision
+	Problems     []Problem
+	Links        []Link
+	MessageURL   string // of the Slack message
+	Created      time.Time
+	Started      time.Time
+	Ended        time.Time
+	// What the delivery offers now, for buttons and help.
+	MayCancel, MayRetry, MayRollback bool
+}
+
+// StageView is one stage as people see it.
+type StageView struct {
+	Name        string
+	Kind        StageKind
+	Status      StageStatus
+	Icon        string
+	Word        string // the status as a word
+	Reason      string // a sentence without full stop
+	Progress    string // while it runs
+	Environment string
+	Namespace   string
+	URL         string // where to look: the live app, the job, the deployment
+	Needs       []string
+	Attempt     int
+	Started     time.Time
+	Ended       time.Time
+	Deadline    time.Time
+	Images      []Image
+	Previous    string // short sha of what ran before, "" if nothing
+	Now         string // short sha of what runs since, "" if nothing changed
+}
+
+// Question is a judgement that waits for people.
+type Question struct {
+	Token       string // opaque, for the value of a button: see ParseToken
+	Stage       string
+	Attempt     int
+	Ask         string
+	Approvers   []string
+	Not         []string
+	Quorum      int
+	Approvals   []Decision // so far
+	Expires     time.Time
+	Confirm     bool
+	Environment string // that comes next, "" if none
+	// Recording: an answer is being looked at, so buttons are to go.
+	Recording bool
+}
+
+// NewView summarises a delivery. plan is nil before it is known.
+func NewView(plan *Plan, d *Delivery) View {
+	v := View{
+		ID: d.ID, Application: d.Project.Path, Project: d.Project, MergeRequest: d.MergeRequest, SHA: d.SHA,
+		Status: d.Status, Icon: d.Status.Icon(), Reason: d.Reason.String(), RollbackOf: d.RollbackOf, CI: d.CI,
+		Decisions: d.Decisions, Problems: d.Problems, MessageURL: d.Handles.MessageURL,
+		Created: d.Created, Started: d.Started, Ended: d.Ended,
+		MayCancel:   !d.Status.Finished() && d.Winding == "",
+		MayRetry:    d.retryable(),
+		MayRollback: d.Deployed(),
+	}
+	if plan == nil {
+		return v
+	}
+	v.Links = plan.Links
+	if plan.Application != "" {
+		v.Application = plan.Application
+	}
+	for i := range d.Stages {
+		s := &d.Stages[i]
+		def := d.definition(plan, s)
+		v.Stages = append(v.Stages, newStageView(plan, d, def, s))
+		if s.Status == StageAsking && def.Judgement != nil {
+			v.Questions = append(v.Questions, newQuestion(plan, d, def, s, i))
+		}
+	}
+	return v
+}
+
+func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
+	sv := StageView{
+		Name: s.Name, Kind: def.Kind, Status: s.Status, Icon: s.Status.Icon(), Word: string(s.Status),
+		Reason: s.Reason.String(), Progress: s.Progress, Environment: def.Environment(), Needs: def.Needs,
+		Attempt: s.Attempt, Started: s.Started, Ended: s.Ended, Deadline: s.Deadline,
+	}
+	if s.Reason.Code == ReasonDone {
+		sv.Reason = ""
+	}
+	if rules, ok := plan.Environments[sv.Environment]; ok {
+		sv.URL, sv.Namespace = rules.URL, rules.Namespace
+	}
+	if s.Job.URL != "" {
+		sv.URL = s.Job.URL
+	}
+	if h, ok := d.Handles.Deployment(s.Name, s.Attempt); ok && sv.URL == "" {
+		sv.URL = h.URL
+	}
+	if s.Previous != nil {
+		sv.Previous = Short(s.Previous.SHA)
+	}
+	if s.Release != nil {
+		sv.Images = s.Release.Images
+		if s.Status == StageSucceeded || s.Status == StageRolledBack {
+			sv.Now = Short(s.Release.SHA)
+		}
+	}
+	return sv
+}
+
+func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState, index int) Question {
+	j := def.Judgement
+	rules := judgementRules(plan, def)
+	q := Question{
+		Token: Token(d.ID, index, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Ask: j.Ask,
+		Quorum: max(j.Quorum, 1), Expires: s.Deadline, Confirm: j.Confirm, Environment: j.Environment,
+	}
+	for _, r := range rules {
+		q.Approvers = append(q.Approvers, r.Approvers...)
+		q.Not = append(q.Not, r.Not...)
+	}
+	for _, dec := range d.Decisions {
+		if dec.Stage == s.Name && dec.Attempt == s.Attempt && dec.What == VerbApprove {
+			q.Approvals = append(q.Approvals, dec)
+		}
+	}
+	for _, r := range d.Requests {
+		if r.What == VerbApprove || r.What == VerbReject {
+			q.Recording = true
+		}
+	}
+	return q
+}
+
+// Token names one asking of one judgement. It says nothing about rights: they are
+// looked up when it comes back.
+func Token(delivery string, stageIndex, attempt int) string {
+	return fmt.Sprintf("%s/%d/%d", delivery, stageIndex, attempt)
+}
+
+// ParseToken reads what Token wrote.
+func ParseToken(token string) (delivery string, stageIndex, attempt int, err error) {
+	parts := strings.Split(token, "/")
+	if len(parts) != 3 || parts[0] == "" {
+		return "", 0, 0, fmt.Errorf("parse judgement token: want delivery/stage/attempt")
+	}
+	stageIndex, err1 := strconv.Atoi(parts[1])
+	attempt, err2 := strconv.Atoi(parts[2])
+	if err1 != nil || err2 != nil || stageIndex < 0 || attempt < 1 {
+		return "", 0, 0, fmt.Errorf("parse judgement token: want numbers for stage and attempt")
+	}
+	return parts[0], stageIndex, attempt, nil
+}
+
+// Icon is an emoji for the status, the same everywhere.
+func (s Status) Icon() string {
+	switch s {
+	case StatusLoading, StatusWaiting:
+		return "⏳"
+	case StatusRunning:
+		return "🚢"
+	case StatusSucceeded:
+		return "✅"
+	case StatusFailed, StatusInvalid:
+		return "❌"
+	case StatusRolledBack:
+		return "↩️"
+	case StatusRejected:
+		return "⛔"
+	case StatusCanceled:
+		return "⏹️"
+	case StatusSuperseded:
+		return "⏭️"
+	case StatusNone:
+		return "❔"
+	}
+	return "❔"
+}
+
+// Icon is an emoji for the status, the same everywhere.
+func (s StageStatus) Icon() string {
+	switch s {
+	case StagePending:
+		return "⚪"
+	case StageQueued:
+		return "⏳"
+	case StageRunning:
+		return "🔵"
+	case StageAsking:
+		return "🙋"
+	case StageRollingBack:
+		return "↩️"
+	case StageSucceeded:
+		return "✅"
+	case StageFailed:
+		return "❌"
+	case StageRolledBack:
+		return "↩️"
+	case StageRejected:
+		return "⛔"
+	case StageExpired:
+		return "⌛"
+	case StageCanceled:
+		return "⏹️"
+	case StageSkipped:
+		return "➖"
+	case StageSuperseded:
+		return "⏭️"
+	}
+	return "❔"
+}
