@@ -91,6 +91,8 @@ type Delivery struct {
 	PlanRef      string       `json:"plan_ref,omitempty"` // the blob that holds the Plan
 	Problems     []Problem    `json:"problems,omitempty"` // of the pipeline file
 	CI           CIPipeline   `json:"ci,omitzero"`
+	CIWatch      CIWatch      `json:"ci_watch,omitzero"`
+	Loads        int          `json:"loads,omitempty"` // of the pipeline file; grows when people retry
 	Created      time.Time    `json:"created"`
 	Started      time.Time    `json:"started,omitzero"` // the first stage
 	Ended        time.Time    `json:"ended,omitzero"`
@@ -106,8 +108,10 @@ type Delivery struct {
 	Wake  time.Time `json:"wake,omitzero"` // when Tick is wanted; zero if finished
 	// Winding: no further stage starts; the delivery ends with this status when what runs has ended.
 	Winding Status `json:"winding,omitempty"`
-	// Undo lists environments that go back because a stage after them failed or people asked.
-	Undo []Undo `json:"undo,omitempty"`
+	// Warnings are reports that could not be written, newest last, one per kind of effect.
+	Warnings []Warning `json:"warnings,omitempty"`
+	// Sent counts messages to other aggregates, so that each gets a key of its own.
+	Sent int `json:"sent,omitempty"`
 	// RollbackOf names the delivery that a rollback command was given to, "" otherwise.
 	RollbackOf string `json:"rollback_of,omitempty"`
 }
@@ -117,6 +121,16 @@ type CIPipeline struct {
 	ID     int64  `json:"id,omitempty"`
 	Status string `json:"status,omitempty"` // GitLab's word: created, pending, running, success, failed, canceled, skipped, manual …
 	URL    string `json:"url,omitempty"`
+}
+
+// CIWatch is how the core waits for the CI pipeline.
+type CIWatch struct {
+	Looks    int       `json:"looks,omitempty"` // so that each look gets a key of its own
+	Looking  bool      `json:"looking,omitempty"`
+	Again    bool      `json:"again,omitempty"` // something changed during the look
+	LookAt   time.Time `json:"look_at,omitzero"`
+	Since    time.Time `json:"since,omitzero"`
+	Deadline time.Time `json:"deadline,omitzero"`
 }
 
 // Passed tells that nothing mandatory is left to run.
@@ -142,11 +156,16 @@ type StageState struct {
 	LookAt   time.Time `json:"look_at,omitzero"`  // when a job is looked at again
 	Resolved *Stage    `json:"resolved,omitempty"`
 	// Step of a deploy within its attempt.
-	Phase    Phase     `json:"phase,omitempty"`
-	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
-	Release  *Release  `json:"release,omitempty"`  // what this stage brought, or brought back
-	Job      JobHandle `json:"job,omitzero"`
-	// Ending is what the stage becomes when its rollback is done.
+	Phase    Phase    `json:"phase,omitempty"`
+	Previous *Release `json:"previous,omitempty"` // what ran when the environment was granted
+	Release  *Release `json:"release,omitempty"`  // what this stage brought, or brought back
+	// Target is the release that is being brought back, nil unless the stage rolls back.
+	Target *Release `json:"target,omitempty"`
+	// Undo: the stage had succeeded, and goes back because of what came after it.
+	Undo  bool      `json:"undo,omitempty"`
+	Job   JobHandle `json:"job,omitzero"`
+	Looks int       `json:"looks,omitempty"` // at the job, so that each gets a key of its own
+	// Ending is what the stage becomes when its rollback is done, or its apply has come back.
 	Ending StageStatus `json:"ending,omitempty"`
 }
 
@@ -169,10 +188,10 @@ type JobHandle struct {
 	URL    string `json:"url,omitempty"`
 }
 
-// Undo is an environment on its way back to what ran before this delivery.
-type Undo struct {
-	Environment string `json:"environment"`
-	Stage       string `json:"stage"` // whose deploy is undone
+// Warning says that people could not be told somewhere.
+type Warning struct {
+	Effect string `json:"effect"`
+	Detail string `json:"detail"`
 }
 
 // Decision is what a person decided, with why it counted.
@@ -276,6 +295,8 @@ type Release struct {
 	Replicas  int32     `json:"replicas,omitempty"` // sum over the workloads
 	By        string    `json:"by,omitempty"`       // who approved or merged
 	At        time.Time `json:"at,omitzero"`
+	// Bad: it failed or was rolled back, and is never gone back to.
+	Bad bool `json:"bad,omitempty"`
 }
 
 // Image is a container image of a release.
@@ -304,6 +325,15 @@ func (p Problem) String() string {
 		s += " (" + p.Hint + ")"
 	}
 	return s
+}
+
+// DeploymentSHA is the commit that the stage's GitLab deployment is for: the delivery's,
+// or the older one that the stage brings back.
+func (s *StageState) DeploymentSHA(delivered string) string {
+	if s.Target != nil && (s.Undo || s.Phase == PhaseRestoring && s.Release == nil) {
+		return s.Target.SHA
+	}
+	return delivered
 }
 
 // Stage finds the state of a stage, nil if there is none.

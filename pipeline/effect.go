@@ -29,7 +29,7 @@ type (
 	// LoadPlan reads .slipway.yml at the commit, compiles it and stores the plan.
 	// Outcome: Planned, PlanRefused, or Failed.
 	LoadPlan struct{}
-	// LookAtCI asks GitLab for the commit's CI pipeline. Outcome: CIChanged.
+	// LookAtCI asks GitLab for the commit's CI pipeline. Outcome: CISeen.
 	LookAtCI struct{}
 	// Evaluate resolves the condition and the templates of a dynamic stage. Outcome: Evaluated.
 	Evaluate struct {
@@ -54,11 +54,10 @@ type (
 	}
 	// Restore applies a recorded release. Outcome: Restored or Failed.
 	Restore struct {
-		Stage       string `json:"stage"`
-		Attempt     int    `json:"attempt"`
-		Environment string `json:"environment"`
-		// To is what shall run; nil removes what Slipway brought, because nothing was there before.
-		To *Release `json:"to,omitempty"`
+		Stage       string   `json:"stage"`
+		Attempt     int      `json:"attempt"`
+		Environment string   `json:"environment"`
+		To          *Release `json:"to"` // what shall run
 		// From is what is undone, whose further objects are removed; nil if unknown.
 		From *Release `json:"from,omitempty"`
 	}
@@ -85,7 +84,8 @@ type (
 	}
 )
 
-// Actions that report: they render what is true when they run, and only the newest
+// Actions that report, and the two that the engine carries out inside the transaction
+// of the step (Send, Withdraw). Reports render what is true when they run, and only the newest
 // of a slot matters.
 type (
 	// WriteNote creates or edits the merge request note. Outcome: NoteWritten.
@@ -108,6 +108,10 @@ type (
 		Request Request `json:"request"`
 		Taken   bool    `json:"taken"`          // accepted, or understood
 		Text    string  `json:"text,omitempty"` // plain words; "" is an emoji only
+	}
+	// Withdraw takes back an effect that has not ended: it must not run any more.
+	Withdraw struct {
+		Key string `json:"key"`
 	}
 	// Send hands an event to another aggregate, in the transaction of the step.
 	Send struct {
@@ -133,6 +137,7 @@ func (WriteMessage) ActionKind() string    { return "write-message" }
 func (WriteStatus) ActionKind() string     { return "write-status" }
 func (WriteDeployment) ActionKind() string { return "write-deployment" }
 func (Answer) ActionKind() string          { return "answer" }
+func (Withdraw) ActionKind() string        { return "withdraw" }
 func (Send) ActionKind() string            { return "send" }
 
 // EncodeAction is the stored form of an action.
@@ -152,7 +157,7 @@ func DecodeAction(kind string, data []byte) (Action, error) {
 		"restore": actionAs[Restore], "play-job": actionAs[PlayJob], "look-at-job": actionAs[LookAtJob],
 		"start-rollback": actionAs[StartRollback], "write-note": actionAs[WriteNote],
 		"write-message": actionAs[WriteMessage], "write-status": actionAs[WriteStatus],
-		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer], "send": actionAs[Send],
+		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer],
 	}[kind]
 	if !ok {
 		return nil, fmt.Errorf("decode action: unknown kind %q", kind)
@@ -197,7 +202,9 @@ type Failure struct {
 	After     time.Duration // not before; 0 leaves it to the engine's backoff
 	// Unknown: the call may have been carried out nevertheless.
 	Unknown bool
-	Err     error // for the log; may be nil
+	// Unchanged: nothing was changed before it failed, so there is nothing to roll back.
+	Unchanged bool
+	Err       error // for the log; may be nil
 }
 
 func (f *Failure) Error() string {

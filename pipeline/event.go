@@ -23,12 +23,12 @@ type (
 		MergeRequest MergeRequest `json:"merge_request"`
 		SHA          string       `json:"sha"`
 	}
-	// CIChanged tells of the commit's CI pipeline, by hook or by looking. An ID of 0
-	// means that there is none.
+	// CIChanged is a hook's word that a CI pipeline of the commit changed. It only makes
+	// us look: the newest one on the right branch counts, not the one that the hook names.
 	CIChanged struct {
 		CI CIPipeline `json:"ci"`
 	}
-	// JobChanged tells of a job of the commit's CI pipeline.
+	// JobChanged is a hook's word that a job of the commit changed. It only makes us look.
 	JobChanged struct {
 		Name string    `json:"name"`
 		Job  JobHandle `json:"job"`
@@ -39,11 +39,9 @@ type (
 	}
 	// RollbackStarted creates a delivery of one rollback stage.
 	RollbackStarted struct {
-		Of          string   `json:"of"` // delivery
-		Plan        *Plan    `json:"plan"`
-		PlanRef     string   `json:"plan_ref,omitempty"`
-		Decision    Decision `json:"decision"`
-		Environment string   `json:"environment"`
+		Of       string   `json:"of"` // delivery
+		PlanRef  string   `json:"plan_ref"`
+		Decision Decision `json:"decision"`
 	}
 	// Tick says that the wake time has come.
 	Tick struct{}
@@ -59,6 +57,10 @@ type (
 	// PlanRefused: the pipeline file is missing or wrong.
 	PlanRefused struct {
 		Problems []Problem `json:"problems"`
+	}
+	// CISeen is what a look at the commit's CI pipeline found. An ID of 0: there is none.
+	CISeen struct {
+		CI CIPipeline `json:"ci"`
 	}
 	// Evaluated resolves a dynamic stage.
 	Evaluated struct {
@@ -111,6 +113,8 @@ type (
 		Attempt int        `json:"attempt,omitempty"`
 		Code    ReasonCode `json:"code"`
 		Detail  string     `json:"detail"` // in words, bounded, without secrets
+		// Unchanged: the effect is known to have changed nothing, so nothing is rolled back.
+		Unchanged bool `json:"unchanged,omitempty"`
 	}
 	// Delayed: an effect failed for now and is tried again.
 	Delayed struct {
@@ -193,6 +197,7 @@ type EnvironmentRef struct {
 
 func (Merged) EventKind() string            { return "merged" }
 func (CIChanged) EventKind() string         { return "ci-changed" }
+func (CISeen) EventKind() string            { return "ci-seen" }
 func (JobChanged) EventKind() string        { return "job-changed" }
 func (Requested) EventKind() string         { return "requested" }
 func (RollbackStarted) EventKind() string   { return "rollback-started" }
@@ -244,7 +249,7 @@ func DecodeEvent(kind string, data []byte) (Event, error) {
 
 func eventDecoders() map[string]func([]byte) (Event, error) {
 	return map[string]func([]byte) (Event, error){
-		"merged": decodeAs[Merged], "ci-changed": decodeAs[CIChanged], "job-changed": decodeAs[JobChanged],
+		"merged": decodeAs[Merged], "ci-changed": decodeAs[CIChanged], "ci-seen": decodeAs[CISeen], "job-changed": decodeAs[JobChanged],
 		"requested": decodeAs[Requested], "rollback-started": decodeAs[RollbackStarted], "tick": decodeAs[Tick],
 		"planned": decodeAs[Planned], "plan-refused": decodeAs[PlanRefused], "evaluated": decodeAs[Evaluated],
 		"identified": decodeAs[Identified], "applied": decodeAs[Applied], "rolled-out": decodeAs[RolledOut],

@@ -180,8 +180,9 @@ type Job struct {
 // Rollback brings back a recorded release.
 type Rollback struct {
 	Environment string `json:"environment"`
-	To          string `json:"to,omitempty"` // a release id; "" is the one before the newest
-	Why         string `json:"why,omitempty"`
+	To          string `json:"to,omitempty"` // a release id; "" is the one before Of's
+	// Of is the delivery that is undone: if something else runs there by now, nothing is done.
+	Of string `json:"of,omitempty"`
 }
 
 // EnvironmentRules are the operator's, for one environment of one project.

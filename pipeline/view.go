@@ -26,7 +26,8 @@ type View struct {
 	Decisions    []Decision
 	Problems     []Problem
 	Links        []Link
-	MessageURL   string // of the Slack message
+	Warnings     []Warning // of reports that could not be written
+	MessageURL   string    // of the Slack message
 	Created      time.Time
 	Started      time.Time
 	Ended        time.Time
@@ -78,7 +79,7 @@ func NewView(plan *Plan, d *Delivery) View {
 	v := View{
 		ID: d.ID, Application: d.Project.Path, Project: d.Project, MergeRequest: d.MergeRequest, SHA: d.SHA,
 		Status: d.Status, Icon: d.Status.Icon(), Reason: d.Reason.String(), RollbackOf: d.RollbackOf, CI: d.CI,
-		Decisions: d.Decisions, Problems: d.Problems, MessageURL: d.Handles.MessageURL,
+		Decisions: d.Decisions, Problems: d.Problems, Warnings: d.Warnings, MessageURL: d.Handles.MessageURL,
 		Created: d.Created, Started: d.Started, Ended: d.Ended,
 		MayCancel:   !d.Status.Finished() && d.Winding == "",
 		MayRetry:    d.retryable(),

@@ -174,6 +174,15 @@ func MayCommand(p Person) Answer {
 	return Answer{Allowed: true, Rule: "role:developer"}
 }
 
+// MayRollback decides whether the person may bring back an environment's earlier
+// release: whoever its rule lets approve, also the author, and else Developers.
+func MayRollback(p Person, rule Rule) Answer {
+	if len(rule.Approvers) == 0 {
+		return MayCommand(p)
+	}
+	return MayJudge(p, Facts{}, Rule{Approvers: rule.Approvers})
+}
+
 // MayAsk decides whether the person may read a delivery's status: Reporters may.
 func MayAsk(p Person) Answer {
 	if a := known(p); !a.Allowed {
