@@ -161,10 +161,13 @@ type StageState struct {
 	Release  *Release `json:"release,omitempty"`  // what this stage brought, or brought back
 	// Target is the release that is being brought back, nil unless the stage rolls back.
 	Target *Release `json:"target,omitempty"`
-	// Undo: the stage had succeeded, and goes back because of what came after it.
-	Undo  bool      `json:"undo,omitempty"`
-	Job   JobHandle `json:"job,omitzero"`
-	Looks int       `json:"looks,omitempty"` // at the job, so that each gets a key of its own
+	// Undo: the whole attempt goes back: a rollback stage, or a deploy that had succeeded
+	// and is undone because of what came after it.
+	Undo bool      `json:"undo,omitempty"`
+	Job  JobHandle `json:"job,omitzero"`
+	// LastJob is the job of the attempt before, which a further attempt retries.
+	LastJob int64 `json:"last_job,omitempty"`
+	Looks   int   `json:"looks,omitempty"` // at the job, so that each gets a key of its own
 	// Ending is what the stage becomes when its rollback is done, or its apply has come back.
 	Ending StageStatus `json:"ending,omitempty"`
 }
@@ -330,7 +333,7 @@ func (p Problem) String() string {
 // DeploymentSHA is the commit that the stage's GitLab deployment is for: the delivery's,
 // or the older one that the stage brings back.
 func (s *StageState) DeploymentSHA(delivered string) string {
-	if s.Target != nil && (s.Undo || s.Phase == PhaseRestoring && s.Release == nil) {
+	if s.Undo && s.Target != nil {
 		return s.Target.SHA
 	}
 	return delivered

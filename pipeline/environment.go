@@ -35,6 +35,7 @@ type Environment struct {
 	// Releases, oldest first; the last one runs, unless the environment is empty.
 	Releases []Release `json:"releases,omitempty"`
 	Updated  time.Time `json:"updated,omitzero"`
+	Sent     int       `json:"sent,omitempty"` // messages, so that each gets a key of its own
 }
 
 // Claim is one stage's wish for the environment.
@@ -45,6 +46,8 @@ type Claim struct {
 	Order    int64     `json:"order"`
 	Name     string    `json:"name"`           // of the delivery, for people
 	Back     bool      `json:"back,omitempty"` // to go back, not forward
+	Of       string    `json:"of,omitempty"`   // the delivery that a rollback undoes
+	To       string    `json:"to,omitempty"`   // the release that a rollback wants, "" lets the environment choose
 	Since    time.Time `json:"since"`
 }
 

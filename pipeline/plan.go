@@ -222,3 +222,12 @@ func (p *Plan) EnvironmentNames() []string {
 	}
 	return names
 }
+
+// judgementRules are the rules that must all agree to an answer.
+func judgementRules(plan *Plan, def Stage) []policy.Rule {
+	rules := []policy.Rule{def.Judgement.Rule}
+	if env, ok := plan.Environments[def.Judgement.Environment]; ok && !env.Rule.IsZero() {
+		rules = append(rules, env.Rule)
+	}
+	return rules
+}

@@ -1,6 +1,447 @@
 package pipeline
 
-import "gitlab.com/slipway-cd/slipway/pipeline/policy"
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Limits of the core's own patience. Stages bring their own.
+const (
+	ciLookEvery   = 30 * time.Second // without a hook
+	ciMissingFor  = 2 * time.Minute  // until a commit without CI pipeline is given up
+	ciPatience    = 24 * time.Hour
+	jobLookEvery  = 30 * time.Second
+	heartbeat     = time.Hour // a live aggregate is woken at least this often
+	maxRequests   = 20        // wishes that wait for their look-up
+	maxDecisions  = 100
+	deployTimeout = 30 * time.Minute
+	jobTimeout    = time.Hour
+	askTimeout    = 24 * time.Hour
+	lookupTimeout = 10 * time.Minute // evaluating a stage
+)
+
+// Step applies one event to a delivery. It is pure: the same arguments give the same
+// results, and the arguments are not changed. plan is nil until it is known; with a
+// Planned or RollbackStarted event it is that event's plan. A delivery that does not
+// exist yet is the zero Delivery with its ID.
+//
+// The effects are to be carried out after the state is durable. An error means that
+// the event makes no sense to this version, and that nothing may be changed.
+func Step(plan *Plan, before Delivery, e Event, now time.Time) (Delivery, []Effect, error) {
+	now = now.UTC().Truncate(time.Millisecond)
+	d := before.clone()
+	s := &stepper{plan: plan, d: &d, now: now}
+	if err := s.apply(e); err != nil {
+		return before, nil, fmt.Errorf("step delivery %s with %s: %w", before.ID, e.EventKind(), err)
+	}
+	s.advance()
+	s.report(&before)
+	d.Wake = s.wake()
+	return d, s.effects, nil
+}
+
+// stepper holds one step while it is taken.
+type stepper struct {
+	plan    *Plan
+	d       *Delivery
+	now     time.Time
+	effects []Effect
+}
+
+func (s *stepper) apply(e Event) error {
+	if s.d.Schema == 0 {
+		return s.create(e)
+	}
+	switch e := e.(type) {
+	case Merged, RollbackStarted:
+		return nil // told again
+	case Planned:
+		return s.planned(e)
+	case PlanRefused:
+		s.refused(e)
+	case CIChanged:
+		s.ciChanged()
+	case CISeen:
+		s.ciSeen(e)
+	case Requested:
+		s.requested(e.Request)
+	case Identified:
+		s.identified(e)
+	case NoteWritten:
+		s.d.Handles.NoteID = e.ID
+		s.reached(WriteNote{})
+	case MessageSent:
+		s.d.Handles.Channel, s.d.Handles.TS, s.d.Handles.MessageURL = e.Channel, e.TS, e.URL
+		s.reached(WriteMessage{})
+	case DeploymentWritten:
+		s.deploymentWritten(e.Handle)
+	case Failed:
+		s.failed(e)
+	case Delayed:
+		s.delayed(e)
+	case Superseded:
+		s.superseded(e)
+	case Tick:
+		s.tick()
+	default:
+		return s.applyToStage(e)
+	}
+	return nil
+}
+
+// applyToStage handles what concerns one attempt of one stage. What comes for another
+// attempt is late and changes nothing.
+func (s *stepper) applyToStage(e Event) error {
+	switch e := e.(type) {
+	case LockGranted:
+		s.granted(e)
+	case LockQueued:
+		if st := s.current(e.Stage, e.Attempt); st != nil && st.Phase == PhaseLocking {
+			st.Status = s.orRollingBack(st, StageQueued)
+			st.Reason = Reason{Code: ReasonQueued, What: e.Environment, Who: e.Holder}
+		}
+	case Evaluated:
+		s.evaluated(e)
+	case Applied:
+		s.applied(e)
+	case RolledOut:
+		s.rolledOut(e)
+	case Restored:
+		s.restored(e)
+	case Progressed:
+		if st := s.current(e.Stage, e.Attempt); st != nil {
+			st.Progress = e.Words
+		}
+	case JobSeen:
+		s.jobSeen(e)
+	case JobChanged:
+		s.jobChanged(e)
+	default:
+		return fmt.Errorf("a delivery does not understand it")
+	}
+	return nil
+}
+
+// current is the stage if it is live in that attempt, else nil.
+func (s *stepper) current(name string, attempt int) *StageState {
+	st := s.d.Stage(name)
+	if st == nil || st.Attempt != attempt || st.Status.Finished() {
+		return nil
+	}
+	return st
+}
+
+func (s *stepper) emit(key, slot string, do Action) {
+	s.effects = append(s.effects, Effect{Key: key, Slot: slot, Do: do})
+}
+
+func (s *stepper) emitLatest(key, slot string, do Action) {
+	s.effects = append(s.effects, Effect{Key: key, Slot: slot, Latest: true, Do: do})
+}
+
+// act emits the effect that carries a stage's attempt on.
+func (s *stepper) act(st *StageState, what, slot string, do Action) {
+	s.emit(stageKey(st, what), slot, do)
+}
+
+func (s *stepper) withdraw(st *StageState, what string) {
+	key := stageKey(st, what)
+	s.effects = append(s.effects, Effect{Key: "withdraw/" + key, Do: Withdraw{Key: key}})
+}
+
+func stageKey(st *StageState, what string) string {
+	return fmt.Sprintf("%s/%d/%s", st.Name, st.Attempt, what)
+}
+
+// send hands an event to the environment.
+func (s *stepper) send(environment string, e Event) {
+	s.d.Sent++
+	s.effects = append(s.effects, sendEffect(s.d.Sent, Send{Environment: EnvironmentID(s.d.Project.ID, environment)}, e))
+}
+
+func sendEffect(n int, to Send, e Event) Effect {
+	kind, data, err := EncodeEvent(e)
+	if err != nil {
+		// Events are plain structs of strings and numbers, so encoding cannot fail.
+		panic(err)
+	}
+	to.Kind, to.Data = kind, data
+	return Effect{Key: fmt.Sprintf("send/%d", n), Do: to}
+}
+
+// advance starts what can start and ends what has ended, until nothing moves.
+func (s *stepper) advance() {
+	if s.d.Status != StatusRunning {
+		return
+	}
+	for s.advanceOnce() {
+	}
+	s.finishIfDone()
+}
+
+func (s *stepper) advanceOnce() bool {
+	moved := false
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if st.Status != StagePending || s.d.Winding != "" {
+			continue
+		}
+		if s.needsMet(s.d.definition(s.plan, st)) {
+			s.start(st)
+			moved = true
+		}
+	}
+	return moved
+}
+
+// needsMet tells that every stage before it ended well enough.
+func (s *stepper) needsMet(def Stage) bool {
+	for _, name := range def.Needs {
+		need := s.d.Stage(name)
+		if need == nil || !need.Status.Finished() {
+			return false
+		}
+		if need.Status == StageSucceeded || need.Status == StageSkipped {
+			continue
+		}
+		if d, _ := s.plan.Stage(name); d.OnFailure != FailContinue {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *stepper) finishIfDone() {
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; !st.Status.Finished() && (st.Status != StagePending || s.d.Winding == "") {
+			return
+		}
+	}
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; st.Status == StagePending {
+			st.Status, st.Reason = s.unreached()
+			st.Ended = s.now
+		}
+	}
+	status, reason := s.outcome()
+	s.finish(status, reason)
+}
+
+// unreached is what becomes of a stage whose turn never came.
+func (s *stepper) unreached() (StageStatus, Reason) {
+	switch s.d.Winding {
+	case StatusCanceled:
+		return StageCanceled, s.d.Reason
+	case StatusSuperseded:
+		return StageSuperseded, s.d.Reason
+	}
+	return StageSkipped, Reason{Code: ReasonEarlierFailed, What: s.failedStage()}
+}
+
+func (s *stepper) failedStage() string {
+	for i := range s.d.Stages {
+		switch s.d.Stages[i].Status {
+		case StageFailed, StageRolledBack, StageRejected, StageExpired:
+			if s.d.definition(s.plan, &s.d.Stages[i]).OnFailure != FailContinue && !s.undone(&s.d.Stages[i]) {
+				return s.d.Stages[i].Name
+			}
+		}
+	}
+	return ""
+}
+
+func (s *stepper) undone(st *StageState) bool {
+	return st.Undo && s.d.definition(s.plan, st).Kind != KindRollback
+}
+
+// outcome is the delivery's last word.
+func (s *stepper) outcome() (Status, Reason) {
+	var back []string
+	stuck := ""
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		switch {
+		case st.Reason.Code == ReasonNotRolledBack:
+			stuck = st.Name
+		case st.Status == StageRolledBack && st.Target != nil:
+			back = append(back, s.d.definition(s.plan, st).Environment()+" is back at "+Short(st.Target.SHA))
+		}
+	}
+	failed := s.failedStage()
+	switch {
+	case stuck != "":
+		return StatusFailed, s.d.Stage(stuck).Reason
+	case s.d.Winding == "":
+		return StatusSucceeded, Reason{Code: ReasonDone}
+	case s.d.Winding == StatusFailed || s.d.Winding == StatusRolledBack:
+		reason := Reason{Code: ReasonStageFailed, What: failed}
+		if f := s.d.Stage(failed); f != nil {
+			reason.Detail = f.Reason.words()
+		}
+		if len(back) == 0 {
+			return StatusFailed, reason
+		}
+		reason.Detail = strings.TrimPrefix(reason.Detail+"; "+strings.Join(back, ", "), "; ")
+		return StatusRolledBack, reason
+	}
+	return s.d.Winding, s.d.Reason
+}
+
+// finish ends the delivery and tells the environments that it wants nothing more.
+func (s *stepper) finish(status Status, reason Reason) {
+	s.d.Status, s.d.Reason, s.d.Ended, s.d.Winding = status, reason, s.now, ""
+	s.d.CIWatch = CIWatch{Looks: s.d.CIWatch.Looks}
+	for _, env := range s.plan.environments() {
+		s.send(env, Departed{Delivery: s.d.ID})
+	}
+}
+
+// environments is EnvironmentNames of a plan that may be nil.
+func (p *Plan) environments() []string {
+	if p == nil {
+		return nil
+	}
+	return p.EnvironmentNames()
+}
+
+// wake is when Tick is wanted next, zero if the delivery has ended.
+func (s *stepper) wake() time.Time {
+	if s.d.Status.Finished() {
+		return time.Time{}
+	}
+	wake := s.now.Add(heartbeat)
+	sooner := func(t time.Time) {
+		if !t.IsZero() && t.Before(wake) {
+			wake = t
+		}
+	}
+	sooner(s.d.CIWatch.LookAt)
+	sooner(s.d.CIWatch.Deadline)
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; !st.Status.Finished() {
+			sooner(st.Deadline)
+			sooner(st.LookAt)
+		}
+	}
+	if !wake.After(s.now) {
+		wake = s.now.Add(time.Millisecond)
+	}
+	return wake
+}
+
+func (s *stepper) tick() {
+	s.tickCI()
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; !st.Status.Finished() {
+			s.tickStage(st)
+		}
+	}
+}
+
+func (s *stepper) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) }
+
+// report emits what tells people, if something that they see has changed.
+func (s *stepper) report(before *Delivery) {
+	was, is := NewView(s.plan, before), NewView(s.plan, s.d)
+	if s.d.Status == StatusNone || reflect.DeepEqual(was, is) {
+		return
+	}
+	if before.Status.Finished() && before.Schema != 0 && s.d.Status.Finished() {
+		return // a finished delivery says no more
+	}
+	s.d.Revision++
+	s.emitLatest(fmt.Sprintf("note/%d", s.d.Revision), "note", WriteNote{})
+	if s.plan != nil && s.plan.Channel != "" {
+		s.emitLatest(fmt.Sprintf("message/%d", s.d.Revision), "message", WriteMessage{})
+	}
+	for i := range s.d.Stages {
+		s.reportStage(&s.d.Stages[i], before.Stage(s.d.Stages[i].Name))
+	}
+}
+
+// reportStage keeps the stage's commit status and GitLab deployment true.
+func (s *stepper) reportStage(st, was *StageState) {
+	if was != nil && was.Status == st.Status && was.Attempt == st.Attempt && was.Phase == st.Phase {
+		return
+	}
+	if was == nil || was.Status != st.Status || was.Attempt != st.Attempt {
+		s.emitLatest(fmt.Sprintf("status/%s/%d", st.Name, s.d.Revision), "status/"+st.Name,
+			WriteStatus{Stage: st.Name, Attempt: st.Attempt})
+	}
+	if s.d.definition(s.plan, st).Environment() == "" {
+		return
+	}
+	if was != nil && was.Attempt != st.Attempt && touched(was) && !was.Status.Finished() {
+		// The attempt before ended in the same step that began this one.
+		s.writeDeployment(was)
+	}
+	if touched(st) {
+		s.writeDeployment(st)
+	}
+}
+
+func (s *stepper) writeDeployment(st *StageState) {
+	s.emitLatest(fmt.Sprintf("deployment/%s/%d", stageKey(st, "write"), s.d.Revision),
+		fmt.Sprintf("deployment/%s/%d", st.Name, st.Attempt), WriteDeployment{Stage: st.Name, Attempt: st.Attempt})
+}
+
+// touched tells that this attempt has got as far as the cluster.
+func touched(st *StageState) bool {
+	switch st.Phase {
+	case PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying:
+		return true
+	}
+	return false
+}
+
+// reached clears the warning that a report could not be written.
+func (s *stepper) reached(a Action) {
+	s.d.Warnings = slices.DeleteFunc(s.d.Warnings, func(w Warning) bool { return w.Effect == a.ActionKind() })
+}
+
+func (s *stepper) warn(effect, detail string) {
+	s.d.Warnings = slices.DeleteFunc(s.d.Warnings, func(w Warning) bool { return w.Effect == effect })
+	s.d.Warnings = append(s.d.Warnings, Warning{Effect: effect, Detail: detail})
+}
+
+func (s *stepper) deploymentWritten(h DeploymentHandle) {
+	s.reached(WriteDeployment{})
+	if _, ok := s.d.Handles.Deployment(h.Stage, h.Attempt); !ok {
+		s.d.Handles.Deployments = append(s.d.Handles.Deployments, h)
+	}
+}
+
+// clone copies what a step may change in place. Releases, plans and stages behind
+// pointers are never changed in place, so they are shared.
+func (d *Delivery) clone() Delivery {
+	c := *d
+	c.Problems = slices.Clone(d.Problems)
+	c.Stages = slices.Clone(d.Stages)
+	c.Decisions = slices.Clone(d.Decisions)
+	c.Requests = slices.Clone(d.Requests)
+	c.Warnings = slices.Clone(d.Warnings)
+	c.Handles.Deployments = slices.Clone(d.Handles.Deployments)
+	return c
+}
+
+// Encode is the stored form of the state.
+func (d *Delivery) Encode() ([]byte, error) { return json.Marshal(d) }
+
+// DecodeDelivery reads the stored form. A newer schema is an error.
+func DecodeDelivery(data []byte) (Delivery, error) {
+	var d Delivery
+	if err := json.Unmarshal(data, &d); err != nil {
+		return Delivery{}, fmt.Errorf("decode delivery: %w", err)
+	}
+	if d.Schema > DeliverySchema {
+		return Delivery{}, fmt.Errorf("decode delivery %s: schema %d is newer than %d", d.ID, d.Schema, DeliverySchema)
+	}
+	return d, nil
+}
 
 // definition is the stage as it applies now: resolved, if it had to be.
 func (d *Delivery) definition(plan *Plan, s *StageState) Stage {
@@ -10,18 +451,3 @@ func (d *Delivery) definition(plan *Plan, s *StageState) Stage {
 	def, _ := plan.Stage(s.Name)
 	return def
 }
-
-// judgementRules are the rules that must all agree to an answer.
-func judgementRules(plan *Plan, def Stage) []policy.Rule {
-	rules := []policy.Rule{def.Judgement.Rule}
-	if env, ok := plan.Environments[def.Judgement.Environment]; ok && !env.Rule.IsZero() {
-		rules = append(rules, env.Rule)
-	}
-	return rules
-}
-
-// retryable tells that a retry would have something to do.
-func (d *Delivery) retryable() bool { return false }
-
-// Deployed tells that the delivery has changed an environment.
-func (d *Delivery) Deployed() bool { return false }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		def := d.definition(plan, s)
 		v.Stages = append(v.Stages, newStageView(plan, d, def, s))
 		if s.Status == StageAsking && def.Judgement != nil {
-			v.Questions = append(v.Questions, newQuestion(plan, d, def, s, i))
+			v.Questions = append(v.Questions, newQuestion(plan, d, def, s))
 		}
 	}
 	return v
@@ -126,18 +127,21 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 	}
 	if s.Release != nil {
 		sv.Images = s.Release.Images
-		if s.Status == StageSucceeded || s.Status == StageRolledBack {
+		if s.Status == StageSucceeded {
 			sv.Now = Short(s.Release.SHA)
 		}
+	}
+	if s.Target != nil && (s.Status == StageSucceeded || s.Status == StageRolledBack) {
+		sv.Now = Short(s.Target.SHA)
 	}
 	return sv
 }
 
-func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState, index int) Question {
+func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 	j := def.Judgement
 	rules := judgementRules(plan, def)
 	q := Question{
-		Token: Token(d.ID, index, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Ask: j.Ask,
+		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Ask: j.Ask,
 		Quorum: max(j.Quorum, 1), Expires: s.Deadline, Confirm: j.Confirm, Environment: j.Environment,
 	}
 	for _, r := range rules {
@@ -159,22 +163,21 @@ func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState, index int) Q
 
 // Token names one asking of one judgement. It says nothing about rights: they are
 // looked up when it comes back.
-func Token(delivery string, stageIndex, attempt int) string {
-	return fmt.Sprintf("%s/%d/%d", delivery, stageIndex, attempt)
+func Token(delivery, stage string, attempt int) string {
+	return fmt.Sprintf("%s/%s/%d", delivery, stage, attempt)
 }
 
 // ParseToken reads what Token wrote.
-func ParseToken(token string) (delivery string, stageIndex, attempt int, err error) {
+func ParseToken(token string) (delivery, stage string, attempt int, err error) {
 	parts := strings.Split(token, "/")
-	if len(parts) != 3 || parts[0] == "" {
-		return "", 0, 0, fmt.Errorf("parse judgement token: want delivery/stage/attempt")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" {
+		return "", "", 0, errors.New("parse judgement token: want delivery/stage/attempt")
 	}
-	stageIndex, err1 := strconv.Atoi(parts[1])
-	attempt, err2 := strconv.Atoi(parts[2])
-	if err1 != nil || err2 != nil || stageIndex < 0 || attempt < 1 {
-		return "", 0, 0, fmt.Errorf("parse judgement token: want numbers for stage and attempt")
+	attempt, err = strconv.Atoi(parts[2])
+	if err != nil || attempt < 1 {
+		return "", "", 0, errors.New("parse judgement token: want a number of an attempt")
 	}
-	return parts[0], stageIndex, attempt, nil
+	return parts[0], parts[1], attempt, nil
 }
 
 // Icon is an emoji for the status, the same everywhere.

@@ -1,0 +1,256 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// lock asks for the environment, to go forward or back.
+func (s *stepper) lock(st *StageState, environment string, back bool) {
+	st.Phase, st.Deadline = PhaseLocking, time.Time{}
+	claim := Claim{
+		Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Order: s.d.Order(), Name: s.d.name(), Back: back, Since: s.now,
+	}
+	if def := s.d.definition(s.plan, st); def.Rollback != nil {
+		claim.Of, claim.To = def.Rollback.Of, def.Rollback.To
+	}
+	s.send(environment, LockWanted{
+		Environment: EnvironmentRef{Project: s.d.Project.ID, Name: environment},
+		Claim:       claim,
+		Supersede:   s.plan.Concurrency != Queue && !back,
+	})
+}
+
+// name is how other deliveries speak of this one.
+func (d *Delivery) name() string {
+	if d.RollbackOf != "" {
+		return fmt.Sprintf("the rollback of !%d", d.MergeRequest.IID)
+	}
+	return fmt.Sprintf("!%d (%s)", d.MergeRequest.IID, Short(d.SHA))
+}
+
+// giveBack returns the environment, or the place in its queue, if the stage has it.
+func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
+	if def.Environment() == "" || st.Phase == "" || st.Phase == PhaseEvaluating {
+		return
+	}
+	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released}
+	switch {
+	case def.Kind == KindRollback && released != nil:
+		back.Failed = st.Previous
+	case st.Target != nil || st.Status == StageRunning && released == nil:
+		back.Failed = st.Release
+	}
+	s.send(def.Environment(), back)
+}
+
+func (s *stepper) granted(e LockGranted) {
+	st := s.d.Stage(e.Stage)
+	switch {
+	case st == nil || st.Attempt != e.Attempt || st.Status.Finished() || st.Status == StagePending:
+		// The stage ended while the answer was on its way.
+		s.send(e.Environment, LockReturned{Delivery: s.d.ID, Stage: e.Stage, Attempt: e.Attempt})
+		return
+	case st.Phase != PhaseLocking:
+		return // told again
+	}
+	def := s.d.definition(s.plan, st)
+	st.Reason = Reason{}
+	switch {
+	case def.Kind == KindRollback:
+		s.rollbackGranted(st, def, e)
+	case st.Undo:
+		s.undoGranted(st, def, e)
+	default:
+		st.Previous, st.Phase, st.Status = e.Current, PhaseApplying, StageRunning
+		st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
+		s.act(st, "apply", clusterSlot(def), Apply{
+			Stage: st.Name, Attempt: st.Attempt, ReleaseID: fmt.Sprintf("%s/%s/%d", s.d.ID, st.Name, st.Attempt),
+		})
+	}
+}
+
+// clusterSlot keeps one delivery from doing two things to one environment at once.
+func clusterSlot(def Stage) string { return "cluster/" + def.Environment() }
+
+func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
+	st.Previous = e.Current
+	switch of := def.Rollback.Of; {
+	case of != "" && (e.Current == nil || e.Current.Delivery != of):
+		reason := Reason{Code: ReasonNothingToUndo, What: def.Rollback.Environment}
+		if e.Current != nil {
+			reason.Detail = Short(e.Current.SHA) + " runs there by now"
+		}
+		s.giveBack(st, def, nil)
+		s.end(st, StageSkipped, reason)
+	case e.Target == nil:
+		s.giveBack(st, def, nil)
+		s.end(st, StageFailed, Reason{Code: ReasonOther, Detail: "no earlier release is recorded for " + def.Rollback.Environment})
+		s.consequence(st, def)
+	default:
+		st.Target = e.Target
+		s.beginRestore(st, def)
+	}
+}
+
+func (s *stepper) undoGranted(st *StageState, def Stage, e LockGranted) {
+	switch {
+	case st.Release == nil || e.Current == nil || e.Current.ID != st.Release.ID:
+		s.giveBack(st, def, nil)
+		s.end(st, StageSucceeded, Reason{Code: ReasonStale, Detail: "not rolled back, because something else runs in " + def.Environment() + " by now"})
+	case st.Previous == nil:
+		s.giveBack(st, def, nil)
+		s.end(st, StageSucceeded, Reason{Code: ReasonOther, Detail: "not rolled back, because no earlier release is recorded"})
+	default:
+		st.Target = st.Previous
+		s.beginRestore(st, def)
+	}
+}
+
+// restore takes the environment, which this stage holds, back to what was recorded.
+// Where nothing is recorded, what was applied stays: removing it could take down what
+// ran before Slipway came.
+func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
+	def := s.d.definition(s.plan, st)
+	st.Ending, st.Reason = ending, reason
+	if st.Previous != nil {
+		st.Target = st.Previous
+		s.beginRestore(st, def)
+		return
+	}
+	reason.Detail = joined(reason.Detail, "no earlier release is recorded, so nothing was rolled back")
+	s.giveBack(st, def, nil)
+	if ending == StageCanceled {
+		s.end(st, StageCanceled, reason)
+		return
+	}
+	s.end(st, StageFailed, reason)
+	s.consequence(st, def)
+}
+
+func (s *stepper) beginRestore(st *StageState, def Stage) {
+	st.Status, st.Phase, st.Progress = StageRollingBack, PhaseRestoring, ""
+	st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
+	from := st.Release
+	if def.Kind == KindRollback {
+		from = st.Previous
+	}
+	s.act(st, "restore", clusterSlot(def), Restore{
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: st.Target, From: from,
+	})
+}
+
+func (s *stepper) applied(e Applied) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Phase != PhaseApplying {
+		return
+	}
+	st.Release, st.Phase, st.Progress = &e.Release, PhaseObserving, ""
+	if st.Ending == StageCanceled {
+		s.restoreIfWanted(st)
+		return
+	}
+	s.act(st, "observe", clusterSlot(s.d.definition(s.plan, st)), Observe{Stage: st.Name, Attempt: st.Attempt, Release: e.Release})
+}
+
+// restoreIfWanted ends a stage that was canceled while it was applied.
+func (s *stepper) restoreIfWanted(st *StageState) {
+	def := s.d.definition(s.plan, st)
+	if def.OnFailure == FailRollback {
+		s.restore(st, StageCanceled, s.d.Reason)
+		return
+	}
+	s.giveBack(st, def, nil)
+	s.end(st, StageCanceled, s.d.Reason)
+}
+
+func (s *stepper) rolledOut(e RolledOut) {
+	st := s.current(e.Stage, e.Attempt)
+	switch {
+	case st == nil:
+	case st.Phase == PhaseObserving:
+		def := s.d.definition(s.plan, st)
+		release := *st.Release
+		release.At, release.By = s.now, s.responsible()
+		if len(e.Images) > 0 {
+			release.Images = e.Images
+		}
+		st.Release = &release
+		s.giveBack(st, def, &release)
+		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
+	case st.Phase == PhaseVerifying:
+		s.verified(st)
+	}
+}
+
+// verified: the recorded release runs again.
+func (s *stepper) verified(st *StageState) {
+	def := s.d.definition(s.plan, st)
+	back := *st.Target
+	back.At = s.now
+	switch {
+	case def.Kind == KindRollback:
+		s.giveBack(st, def, &back)
+		s.end(st, StageSucceeded, Reason{Code: ReasonRolledBack, What: Short(back.SHA)})
+	case st.Undo:
+		s.giveBack(st, def, &back)
+		s.end(st, StageRolledBack, s.d.Reason)
+	default:
+		s.giveBack(st, def, nil)
+		ending := st.Ending
+		s.end(st, ending, st.Reason)
+		if ending != StageCanceled {
+			s.consequence(st, def)
+		}
+	}
+}
+
+func (s *stepper) restored(e Restored) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Phase != PhaseRestoring {
+		return
+	}
+	st.Phase, st.Progress = PhaseVerifying, ""
+	s.act(st, "verify", clusterSlot(s.d.definition(s.plan, st)), Observe{Stage: st.Name, Attempt: st.Attempt, Release: *st.Target})
+}
+
+// notRestored: going back failed too, and people must look.
+func (s *stepper) notRestored(st *StageState, reason Reason) {
+	def := s.d.definition(s.plan, st)
+	s.giveBack(st, def, nil)
+	s.end(st, StageFailed, Reason{Code: ReasonNotRolledBack, What: def.Environment(), Detail: joined(reason.String(), "first: "+st.Reason.String())})
+	s.consequence(st, def)
+}
+
+// responsible is who let this happen: the last who approved, else who merged.
+func (s *stepper) responsible() string {
+	for _, d := range slices.Backward(s.d.Decisions) {
+		if d.What == VerbApprove {
+			return d.By.Label()
+		}
+	}
+	if s.d.MergeRequest.MergedBy != "" {
+		return "@" + s.d.MergeRequest.MergedBy
+	}
+	return ""
+}
+
+// orRollingBack keeps the word "rolling back" for a deploy that is being undone.
+func (s *stepper) orRollingBack(st *StageState, status StageStatus) StageStatus {
+	if s.undone(st) {
+		return StageRollingBack
+	}
+	return status
+}
+
+func (s *stepper) superseded(e Superseded) {
+	reason := Reason{Code: ReasonSuperseded, Who: e.By, What: e.Environment}
+	switch {
+	case s.d.Status.Finished():
+	case s.d.Status != StatusRunning:
+		s.finish(StatusSuperseded, reason)
+	default:
+		s.wind(StatusSuperseded, reason)
+	}
+}

@@ -1,0 +1,328 @@
+package pipeline
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// start takes a stage whose turn has come into its next attempt.
+func (s *stepper) start(st *StageState) {
+	def, _ := s.plan.Stage(st.Name)
+	*st = StageState{Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Status: StageRunning, Started: s.now,
+		Looks: st.Looks, LastJob: max(st.Job.ID, st.LastJob)}
+	switch {
+	case def.Skip != "":
+		s.end(st, StageSkipped, Reason{Code: ReasonCondition, Detail: def.Skip})
+	case def.Dynamic:
+		st.Phase, st.Deadline = PhaseEvaluating, s.now.Add(lookupTimeout)
+		s.act(st, "evaluate", "", Evaluate{Stage: st.Name, Attempt: st.Attempt})
+	default:
+		s.run(st, def)
+	}
+}
+
+func (s *stepper) evaluated(e Evaluated) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Phase != PhaseEvaluating {
+		return
+	}
+	st.Phase, st.Deadline = "", time.Time{}
+	switch {
+	case e.Error:
+		s.fail(st, Reason{Code: ReasonInvalidFile, Detail: e.Why}, true)
+	case !e.Run:
+		s.end(st, StageSkipped, Reason{Code: ReasonCondition, Detail: e.Why})
+	default:
+		st.Resolved = e.Resolved
+		s.run(st, s.d.definition(s.plan, st))
+	}
+}
+
+// run does what the stage is for.
+func (s *stepper) run(st *StageState, def Stage) {
+	switch def.Kind {
+	case KindDeploy:
+		s.lock(st, def.Deploy.Environment, false)
+	case KindRollback:
+		st.Undo = true
+		s.lock(st, def.Rollback.Environment, true)
+	case KindJudgement:
+		st.Status, st.Reason = StageAsking, Reason{Code: ReasonAsking}
+		st.Deadline = s.now.Add(orElse(def.Judgement.Expires, askTimeout))
+	case KindWait:
+		st.Deadline = s.now.Add(def.Wait.For)
+	case KindJob:
+		st.Deadline = s.now.Add(orElse(def.Timeout, jobTimeout))
+		s.act(st, "play", "", PlayJob{Stage: st.Name, Attempt: st.Attempt, Again: st.LastJob})
+	default:
+		s.fail(st, Reason{Code: ReasonInvalidFile, Detail: fmt.Sprintf("stage kind %q is not known", def.Kind)}, true)
+	}
+}
+
+func orElse(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// end closes a stage.
+func (s *stepper) end(st *StageState, status StageStatus, reason Reason) {
+	st.Status, st.Reason, st.Ended, st.Progress, st.Ending = status, reason, s.now, "", ""
+	st.Deadline, st.LookAt = time.Time{}, time.Time{}
+}
+
+// fail ends an attempt badly: another attempt if the stage has one left, else what its
+// on_failure says. unchanged tells that nothing in the cluster was touched.
+func (s *stepper) fail(st *StageState, reason Reason, unchanged bool) {
+	def := s.d.definition(s.plan, st)
+	st.Failures++
+	if st.Failures <= def.Retry && s.d.Winding == "" {
+		s.giveBack(st, def, nil)
+		reason.Detail = joined(reason.Detail, fmt.Sprintf("attempt %d of %d", st.Attempt, def.Retry+1))
+		s.end(st, StagePending, reason)
+		return
+	}
+	if def.Kind == KindDeploy && def.OnFailure == FailRollback && !unchanged {
+		s.restore(st, StageRolledBack, reason)
+		return
+	}
+	s.giveBack(st, def, nil)
+	s.end(st, StageFailed, reason)
+	s.consequence(st, def)
+}
+
+func joined(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a + " (" + b + ")"
+}
+
+// consequence is what a stage that ended badly means for the delivery.
+func (s *stepper) consequence(st *StageState, def Stage) {
+	winding := StatusFailed
+	switch st.Status {
+	case StageRejected, StageExpired:
+		winding = StatusRejected
+	case StageRolledBack:
+		winding = StatusRolledBack
+	}
+	switch def.OnFailure {
+	case FailContinue:
+		if st.Reason.Code != ReasonNotRolledBack {
+			return
+		}
+	case FailRollback:
+		if def.Environment() == "" && s.undoBefore(def) {
+			winding = StatusRolledBack
+		}
+	}
+	s.wind(winding, st.Reason)
+}
+
+// wind lets no further stage start, and ends what only waits.
+func (s *stepper) wind(status Status, reason Reason) {
+	if s.d.Winding != "" {
+		return
+	}
+	s.d.Winding, s.d.Reason = status, reason
+	for i := range s.d.Stages {
+		s.windStage(&s.d.Stages[i], status, reason)
+	}
+}
+
+func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
+	ending := StageSkipped
+	switch status {
+	case StatusCanceled:
+		ending = StageCanceled
+	case StatusSuperseded:
+		ending = StageSuperseded
+	}
+	def := s.d.definition(s.plan, st)
+	switch {
+	case st.Status.Finished() || st.Status == StagePending || st.Status == StageRollingBack:
+	case st.Phase == PhaseLocking:
+		s.giveBack(st, def, nil)
+		s.end(st, ending, reason)
+	case def.Kind == KindJudgement, def.Kind == KindWait, st.Phase == PhaseEvaluating:
+		s.end(st, ending, reason)
+	case status != StatusCanceled:
+		// What changes something goes on to its own end.
+	case def.Kind == KindJob:
+		s.end(st, StageCanceled, reason)
+	case st.Phase == PhaseApplying:
+		// Half of the objects may be there. The rest of the answer comes with the outcome.
+		st.Ending, st.Progress = StageCanceled, "canceling"
+	case def.OnFailure != FailRollback:
+		s.withdraw(st, "observe")
+		s.giveBack(st, def, nil)
+		s.end(st, StageCanceled, reason)
+	default:
+		s.withdraw(st, "observe")
+		s.restore(st, StageCanceled, reason)
+	}
+}
+
+// undoBefore takes back the deploys that lead to a stage: the nearest ones on every
+// path. It tells whether there was one.
+func (s *stepper) undoBefore(def Stage) bool {
+	found := false
+	seen := map[string]bool{}
+	names := slices.Clone(def.Needs)
+	for len(names) > 0 {
+		name := names[0]
+		names = names[1:]
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		st, need := s.d.Stage(name), Stage{}
+		if st == nil {
+			continue
+		}
+		if need = s.d.definition(s.plan, st); need.Kind != KindDeploy {
+			names = append(names, need.Needs...)
+			continue
+		}
+		if st.Status == StageSucceeded && st.Release != nil {
+			s.undo(st, need)
+			found = true
+		}
+	}
+	return found
+}
+
+// undo takes back a deploy that had succeeded, as a new attempt of its stage.
+func (s *stepper) undo(st *StageState, def Stage) {
+	st.Attempt++
+	st.Undo, st.Status, st.Ending = true, StageRollingBack, StageRolledBack
+	st.Started, st.Ended = s.now, time.Time{}
+	s.lock(st, def.Environment(), true)
+}
+
+func (s *stepper) tickStage(st *StageState) {
+	def := s.d.definition(s.plan, st)
+	if s.due(st.LookAt) && st.Job.ID != 0 {
+		s.lookAtJob(st)
+	}
+	if !s.due(st.Deadline) {
+		return
+	}
+	timeout := Reason{Code: ReasonTimeout}
+	switch {
+	case st.Status == StageAsking:
+		s.end(st, StageExpired, Reason{Code: ReasonExpired})
+		s.consequence(st, def)
+	case st.Status == StageRollingBack:
+		s.withdraw(st, "restore")
+		s.withdraw(st, "verify")
+		s.notRestored(st, timeout)
+	case def.Kind == KindWait:
+		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
+	case def.Kind == KindJob:
+		s.withdraw(st, "play")
+		s.fail(st, timeout, true)
+	case st.Phase == PhaseEvaluating:
+		s.withdraw(st, "evaluate")
+		s.fail(st, timeout, true)
+	case st.Phase == PhaseApplying:
+		s.withdraw(st, "apply")
+		s.fail(st, timeout, false)
+	default:
+		s.withdraw(st, "observe")
+		timeout.Detail = st.Progress
+		s.fail(st, timeout, false)
+	}
+}
+
+func (s *stepper) jobChanged(e JobChanged) {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if !st.Status.Finished() && st.Job.ID != 0 && st.Job.ID == e.Job.ID {
+			s.lookAtJob(st)
+		}
+	}
+}
+
+func (s *stepper) lookAtJob(st *StageState) {
+	st.Looks++
+	st.LookAt = s.now.Add(jobLookEvery)
+	s.emitLatest(stageKey(st, fmt.Sprintf("look/%d", st.Looks)), "job/"+st.Name, LookAtJob{Stage: st.Name, Attempt: st.Attempt, Job: st.Job.ID})
+}
+
+func (s *stepper) jobSeen(e JobSeen) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || s.d.definition(s.plan, st).Kind != KindJob {
+		return
+	}
+	st.Job, st.Progress = e.Job, e.Job.Status
+	def := s.d.definition(s.plan, st)
+	switch e.Job.Status {
+	case "success":
+		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
+	case "failed", "canceled", "skipped":
+		s.fail(st, Reason{Code: ReasonJobFailed, What: def.Job.Name, Detail: "its status is " + e.Job.Status}, true)
+	default:
+		if st.LookAt.IsZero() || s.due(st.LookAt) {
+			st.LookAt = s.now.Add(jobLookEvery)
+		}
+	}
+}
+
+// failed handles an effect that could not be done.
+func (s *stepper) failed(e Failed) {
+	reason := Reason{Code: e.Code, Detail: e.Detail}
+	switch e.Effect {
+	case LoadPlan{}.ActionKind():
+		if s.d.Status == StatusLoading {
+			s.finish(StatusFailed, reason)
+		}
+	case LookAtCI{}.ActionKind():
+		if s.d.Status == StatusWaiting {
+			s.d.CIWatch.Looking = false
+			s.d.CIWatch.LookAt = s.now.Add(ciLookEvery)
+			s.d.Reason.Detail = e.Detail
+		}
+	case Identify{}.ActionKind():
+		s.identifyFailed(e)
+	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind():
+		s.warn(e.Effect, e.Detail)
+	case Answer{}.ActionKind(), StartRollback{}.ActionKind():
+	default:
+		if st := s.current(e.Stage, e.Attempt); st != nil {
+			s.stageFailed(st, e, reason)
+		}
+	}
+}
+
+func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
+	switch {
+	case e.Effect == LookAtJob{}.ActionKind():
+		st.Progress = e.Detail // the next look may tell
+	case st.Status == StageRollingBack:
+		s.notRestored(st, reason)
+	case st.Ending == StageCanceled: // while it was applied
+		if e.Unchanged {
+			s.giveBack(st, s.d.definition(s.plan, st), nil)
+			s.end(st, StageCanceled, s.d.Reason)
+			return
+		}
+		s.restore(st, StageCanceled, s.d.Reason)
+	default:
+		s.fail(st, reason, e.Unchanged || st.Phase == PhaseEvaluating)
+	}
+}
+
+func (s *stepper) delayed(e Delayed) {
+	words := "trying again: " + e.Detail
+	if st := s.current(e.Stage, e.Attempt); e.Stage != "" && st != nil {
+		st.Progress = words
+		return
+	}
+	if e.Effect == (LoadPlan{}).ActionKind() && s.d.Status == StatusLoading {
+		s.d.Reason = Reason{Code: ReasonTryingAgain, Detail: e.Detail}
+	}
+}
