@@ -91,6 +91,8 @@ func (s *Sim) reply(u *responseURL, body []byte, by string) *refusal {
 	if decode(body, &a.json) != nil || a.json == nil || json.Unmarshal(body, &intent) != nil {
 		return refuse("invalid_payload")
 	}
+	// Clients write an empty metadata object into every such message; here Slack doesn't look at it.
+	delete(a.json, "metadata")
 	original := s.messageFor(u.user, u.channel, u.ts)
 	if intent.DeleteOriginal {
 		if original == nil {
