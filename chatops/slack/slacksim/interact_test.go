@@ -463,3 +463,54 @@ func ExampleSign() {
 	fmt.Println(slacksim.Sign("8f742231b10e8888abcd99yyyzzz85a5", "1531420618", []byte("token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text=&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c")))
 	// Output: v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503
 }
+
+func TestAButtonForSomeIsNotThereForOthers(t *testing.T) {
+	sim, client := start(t, nil)
+	newApp(t, sim, fine)
+	button := slack.NewButtonBlockElement("retry", "1", plain("Retry"))
+	button.VisibleToUserIDs = []string{"U0ANNA"}
+	_, ts := post(t, client, "C0DEPLOYS", slack.MsgOptionText("x", false), slack.MsgOptionBlocks(slack.NewActionBlock("a", button)))
+	press := slacksim.Press{User: "U0ANNA", Channel: "C0DEPLOYS", TS: ts, Button: "Retry"}
+	if _, err := sim.Press(t.Context(), press); err != nil {
+		t.Error(err)
+	}
+	press.User = "U0BEN"
+	if _, err := sim.Press(t.Context(), press); !errors.Is(err, slacksim.ErrNoButton) {
+		t.Errorf("got %v, want %v", err, slacksim.ErrNoButton)
+	}
+}
+
+func TestAReplacementKeepsNothingOfTheOriginal(t *testing.T) {
+	sim, client := start(t, nil)
+	a := newApp(t, sim, fine)
+	if _, err := sim.Press(t.Context(), slacksim.Press{User: "U0ANNA", Channel: "C0DEPLOYS", TS: ask(t, client), Button: "reject"}); err != nil {
+		t.Fatal(err)
+	}
+	response, err := http.Post(a.last(t).ResponseURL, "application/json", strings.NewReader(`{"replace_original":true,"text":"gone"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if m := sim.Messages("C0DEPLOYS")[0]; m.Text != "gone" || len(m.Blocks) != 0 {
+		t.Errorf("got %+v", m)
+	}
+}
+
+func TestAMenuInAMessageSendsItsOption(t *testing.T) {
+	sim, client := start(t, nil)
+	a := newApp(t, sim, fine)
+	menu := slack.NewOptionsSelectBlockElement("static_select", plain("Which"), "which",
+		slack.NewOptionBlockObject("v1", plain("One"), nil), slack.NewOptionBlockObject("v2", plain("Two"), nil))
+	_, ts := post(t, client, "C0DEPLOYS", slack.MsgOptionText("x", false), slack.MsgOptionBlocks(slack.NewActionBlock("a", menu)))
+	press := slacksim.Press{User: "U0ANNA", Channel: "C0DEPLOYS", TS: ts, Button: "which", Option: "v2"}
+	if _, err := sim.Press(t.Context(), press); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.last(t).ActionCallback.BlockActions[0].SelectedOption.Value; got != "v2" {
+		t.Errorf("got option %q", got)
+	}
+	press.Option = "v3"
+	if _, err := sim.Press(t.Context(), press); err == nil {
+		t.Error("an option that isn't offered was chosen")
+	}
+}

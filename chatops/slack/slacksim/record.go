@@ -9,7 +9,7 @@ import (
 
 // Call is one request of the app to the Web API or to a response address, as it was answered.
 type Call struct {
-	// Seq counts calls from 1.
+	// Seq orders calls and interactions by when they were answered, from 1.
 	Seq int
 	At  time.Time
 	// Method such as "chat.update", or "response_url".
@@ -29,6 +29,7 @@ type Call struct {
 
 // Interaction is one request to the app.
 type Interaction struct {
+	// Seq orders calls and interactions by when they were answered, from 1.
 	Seq int
 	At  time.Time
 	// Kind is the payload's type ("block_actions", "view_submission", "view_closed") or "command".

@@ -278,6 +278,10 @@ func TestSnapshotIsJSONWithSlacksOwnBlocks(t *testing.T) {
 func TestTheTokenIsNeverRecorded(t *testing.T) {
 	sim, client := start(t, nil)
 	post(t, client, "C0DEPLOYS", slack.MsgOptionText("hi", false))
+	mistaken := slack.New("xoxb-mistaken", slack.OptionAPIURL(sim.URL()))
+	if _, _, err := mistaken.PostMessageContext(t.Context(), "C0DEPLOYS", slack.MsgOptionText("hi", false)); err == nil {
+		t.Fatal("a wrong token worked")
+	}
 	body := `{"token":"` + token + `","channel":"C0DEPLOYS","text":"hi"}`
 	response, err := http.Post(sim.URL()+"chat.postMessage", "application/json", strings.NewReader(body))
 	if err != nil {
@@ -285,11 +289,11 @@ func TestTheTokenIsNeverRecorded(t *testing.T) {
 	}
 	_ = response.Body.Close()
 	calls := sim.Calls()
-	if len(calls) != 2 || calls[1].Error != "not_authed" {
-		t.Fatalf("got %+v, want a second call that is not_authed", calls)
+	if len(calls) != 3 || calls[2].Error != "not_authed" {
+		t.Fatalf("got %+v, want a third call that is not_authed", calls)
 	}
 	for _, call := range calls {
-		if strings.Contains(call.Body, token) || strings.Contains(call.Body, url.QueryEscape(token)) {
+		if strings.Contains(call.Body, token) || strings.Contains(call.Body, "mistaken") || strings.Contains(call.Answer, token) {
 			t.Errorf("the token is in %s", call.Body)
 		}
 	}
@@ -327,5 +331,45 @@ func TestManyAtOnceGetTheirOwnTimestamps(t *testing.T) {
 	}
 	if n := len(sim.Messages("shop-deploys")); n != 40 {
 		t.Fatalf("got %d messages, want 40", n)
+	}
+}
+
+func TestItStartsOnceAndStaysReadableAfterClosing(t *testing.T) {
+	sim, client := start(t, nil)
+	if err := sim.Start("127.0.0.1:0"); err == nil {
+		t.Error("it started twice")
+	}
+	post(t, client, "C0DEPLOYS", slack.MsgOptionText("hi", false))
+	if err := sim.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.AuthTestContext(t.Context()); err == nil {
+		t.Error("it answers after closing")
+	}
+	if got := sim.Messages("#shop-deploys"); len(got) != 1 || got[0].Text != "hi" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestPeopleAndChannelsChange(t *testing.T) {
+	sim, client := start(t, nil)
+	say := func() error {
+		_, _, err := client.PostMessageContext(t.Context(), "C0SECRET", slack.MsgOptionText("hi", false))
+		return err
+	}
+	wantCode(t, say(), "channel_not_found")
+	if err := sim.ChangeChannel("C0SECRET", func(c *slacksim.Channel) { c.BotMember = true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := say(); err != nil {
+		t.Errorf("after the invitation: %v", err)
+	}
+	if err := sim.ChangeUser("U0ANNA", func(u *slacksim.User) { u.Deleted = true }); err != nil {
+		t.Fatal(err)
+	}
+	_, err := client.GetUserByEmailContext(t.Context(), "anna@example.com")
+	wantCode(t, err, "users_not_found")
+	if sim.ChangeUser("U0NOBODY", func(*slacksim.User) {}) == nil || sim.ChangeChannel("C0NOWHERE", func(*slacksim.Channel) {}) == nil {
+		t.Error("somebody who isn't there was changed")
 	}
 }

@@ -74,7 +74,7 @@ func (s *Sim) useTrigger(id string) (*trigger, *refusal) {
 	return t, nil
 }
 
-// readView validates a view as an app sent it. code is what Slack answers to an invalid one.
+// readView validates a view as an app sent it; Slack answers invalid_arguments to an invalid one.
 func (s *Sim) readView(raw json.RawMessage) (*view, *refusal) {
 	if len(raw) > 250<<10 {
 		return nil, refuse("view_too_large")
