@@ -225,3 +225,22 @@ func AsFailure(err error) (*Failure, bool) {
 	ok := errors.As(err, &f)
 	return f, ok
 }
+
+// StageOf is the stage and attempt that an action works for, "" and 0 if none.
+func StageOf(a Action) (stage string, attempt int) {
+	switch a := a.(type) {
+	case Evaluate:
+		return a.Stage, a.Attempt
+	case Apply:
+		return a.Stage, a.Attempt
+	case Observe:
+		return a.Stage, a.Attempt
+	case Restore:
+		return a.Stage, a.Attempt
+	case PlayJob:
+		return a.Stage, a.Attempt
+	case LookAtJob:
+		return a.Stage, a.Attempt
+	}
+	return "", 0
+}

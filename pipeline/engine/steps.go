@@ -1,0 +1,292 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/store"
+)
+
+// retryStep is how long a step waits after the store refused it, as with a full disk.
+const retryStep = time.Second
+
+// stepAll claims aggregates and steps them, so many at a time.
+func (e *Engine) stepAll(ctx context.Context) error {
+	free := make(chan struct{}, e.o.Steppers)
+	for range e.o.Steppers {
+		free <- struct{}{}
+	}
+	defer func() { // what is under way ends before the store may close
+		for range e.o.Steppers {
+			<-free
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-free:
+		}
+		claims, err := e.o.Store.Claim(ctx, 1+len(free))
+		if err != nil {
+			free <- struct{}{}
+			if ctx.Err() != nil || errors.Is(err, store.ErrClosed) {
+				return err
+			}
+			e.log.Error("claim work", "error", err)
+			if err := pause(ctx, retryStep); err != nil {
+				return err
+			}
+			continue
+		}
+		for i, c := range claims {
+			if i > 0 {
+				<-free
+			}
+			go func() {
+				defer func() { free <- struct{}{} }()
+				e.step(ctx, c)
+			}()
+		}
+		if len(claims) == 0 {
+			free <- struct{}{}
+		}
+	}
+}
+
+// step takes one aggregate through its events and commits what follows.
+func (e *Engine) step(ctx context.Context, c store.Claim) {
+	// A step that has begun is finished also while the engine stops: it takes no time.
+	ctx = context.WithoutCancel(ctx)
+	var commit store.Commit
+	var change Change
+	var err error
+	if c.ID.Kind() == KindEnvironment {
+		commit, change, err = e.stepEnvironment(c)
+	} else {
+		commit, change, err = e.stepDelivery(ctx, c)
+	}
+	if err == nil {
+		err = e.o.Store.Commit(ctx, commit)
+	}
+	switch {
+	case err == nil:
+		e.healthy(nil)
+		if e.o.OnChange != nil {
+			if len(c.Events) > 0 {
+				change.Lag = e.o.Now().Sub(c.Events[0].At)
+			}
+			e.o.OnChange(change)
+		}
+	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrConflict):
+		e.log.Warn("step was overtaken", "id", c.ID, "error", err)
+	default:
+		e.healthy(err)
+		e.log.Error("step", "id", c.ID, "error", err)
+		if err := e.o.Store.Release(ctx, c, e.o.Now().Add(retryStep)); err != nil {
+			e.log.Error("release a claim", "id", c.ID, "error", err)
+		}
+	}
+}
+
+// inbox is what one claim brings, decoded, with the tick last.
+func (e *Engine) inbox(c store.Claim) []pipeline.Event {
+	events := make([]pipeline.Event, 0, len(c.Events)+1)
+	for _, q := range c.Events {
+		ev, err := pipeline.DecodeEvent(q.Kind, q.Data)
+		if err != nil {
+			// Kept in the history by its kind, and never looked at again: an event that
+			// cannot be read must not hold up those behind it.
+			e.log.Error("read event", "id", c.ID, "seq", q.Seq, "error", err)
+		}
+		events = append(events, ev)
+	}
+	if c.IsDue {
+		events = append(events, pipeline.Tick{})
+	}
+	return events
+}
+
+func (e *Engine) stepDelivery(ctx context.Context, c store.Claim) (store.Commit, Change, error) {
+	d := pipeline.Delivery{ID: string(c.ID[len(KindDelivery)+1:])}
+	if len(c.Data) > 0 {
+		var err error
+		if d, err = pipeline.DecodeDelivery(c.Data); err != nil {
+			return store.Commit{}, Change{}, err
+		}
+	}
+	before := d
+	now := e.o.Now().UTC().Truncate(time.Millisecond)
+	b := e.begin(c, now)
+	for _, ev := range e.inbox(c) {
+		if ev == nil {
+			continue
+		}
+		ref := planRef(ev)
+		if ref == "" {
+			ref = d.PlanRef
+		}
+		plan, err := e.plans.get(ctx, ref)
+		if err != nil {
+			return store.Commit{}, Change{}, err
+		}
+		next, effects, err := pipeline.Step(plan, d, ev, now)
+		if err != nil {
+			e.log.Error("step", "delivery", d.ID, "error", err)
+			continue
+		}
+		d = next
+		if err := b.add(ev, effects); err != nil {
+			return store.Commit{}, Change{}, err
+		}
+	}
+	data, err := d.Encode()
+	if err != nil {
+		return store.Commit{}, Change{}, fmt.Errorf("encode delivery %s: %w", d.ID, err)
+	}
+	b.commit.Data, b.commit.Index = data, indexOf(&d)
+	b.commit.Finished, b.commit.Due = d.Status.Finished() || d.Schema == 0, d.Wake
+	b.commit.Blobs = blobsOf(&d)
+	b.change.Before, b.change.After = &before, &d
+	return b.commit, b.change, nil
+}
+
+func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
+	env := pipeline.Environment{ID: string(c.ID[len(KindEnvironment)+1:])}
+	if len(c.Data) > 0 {
+		var err error
+		if env, err = pipeline.DecodeEnvironment(c.Data); err != nil {
+			return store.Commit{}, Change{}, err
+		}
+	}
+	now := e.o.Now().UTC().Truncate(time.Millisecond)
+	b := e.begin(c, now)
+	for _, ev := range e.inbox(c) {
+		if ev == nil {
+			continue
+		}
+		next, effects, err := pipeline.StepEnvironment(env, ev, now)
+		if err != nil {
+			e.log.Error("step", "environment", env.ID, "error", err)
+			continue
+		}
+		env = next
+		if err := b.add(ev, effects); err != nil {
+			return store.Commit{}, Change{}, err
+		}
+	}
+	data, err := env.Encode()
+	if err != nil {
+		return store.Commit{}, Change{}, fmt.Errorf("encode environment %s: %w", env.ID, err)
+	}
+	b.commit.Data = data
+	b.commit.Index = store.Index{Project: env.Project, Title: env.Name, Started: env.Updated}
+	b.commit.Finished, b.commit.Due = env.Idle(), env.Wake()
+	for _, r := range env.Releases {
+		b.commit.Blobs = append(b.commit.Blobs, r.Manifests)
+	}
+	return b.commit, b.change, nil
+}
+
+// builder gathers what a claim's events change.
+type builder struct {
+	engine *Engine
+	commit store.Commit
+	change Change
+	now    time.Time
+}
+
+func (e *Engine) begin(c store.Claim, now time.Time) *builder {
+	b := &builder{engine: e, now: now, change: Change{ID: c.ID}}
+	b.commit = store.Commit{ID: c.ID, Fence: c.Fence, Version: c.Version}
+	for _, q := range c.Events {
+		b.commit.Consumed = append(b.commit.Consumed, q.Seq)
+	}
+	return b
+}
+
+// add records an applied event and what it asks for.
+func (b *builder) add(ev pipeline.Event, effects []pipeline.Effect) error {
+	kind, data, err := pipeline.EncodeEvent(ev)
+	if err != nil {
+		return err
+	}
+	b.commit.History = append(b.commit.History, store.Entry{At: b.now, Kind: kind, Data: data})
+	b.change.Events = append(b.change.Events, kind)
+	for _, f := range effects {
+		switch do := f.Do.(type) {
+		case pipeline.Send:
+			to := Delivery(do.Delivery)
+			if do.Environment != "" {
+				to = Environment(do.Environment)
+			}
+			b.commit.Messages = append(b.commit.Messages, store.Event{To: to, Kind: do.Kind, At: b.now, Data: do.Data})
+		case pipeline.Withdraw:
+			b.commit.Withdraw = append(b.commit.Withdraw, do.Key)
+		default:
+			stored, err := b.engine.stored(b.commit.ID, f)
+			if err != nil {
+				return err
+			}
+			b.commit.Effects = append(b.commit.Effects, stored)
+			b.change.Effects++
+		}
+	}
+	return nil
+}
+
+// storedEffect is the form in which an effect is kept.
+type storedEffect struct {
+	Action string          `json:"action"`
+	Data   json.RawMessage `json:"data"`
+}
+
+func (e *Engine) stored(of store.ID, f pipeline.Effect) (store.Effect, error) {
+	kind, data, err := pipeline.EncodeAction(f.Do)
+	if err != nil {
+		return store.Effect{}, err
+	}
+	pool, ok := e.pools[kind]
+	if !ok {
+		return store.Effect{}, fmt.Errorf("effect %s of %s: no pool carries out %s", f.Key, of, kind)
+	}
+	data, err = json.Marshal(storedEffect{Action: kind, Data: data})
+	if err != nil {
+		return store.Effect{}, fmt.Errorf("encode effect %s of %s: %w", f.Key, of, err)
+	}
+	return store.Effect{Key: f.Key, Of: of, Kind: pool.Name, Slot: f.Slot, Latest: f.Latest, Data: data}, nil
+}
+
+func indexOf(d *pipeline.Delivery) store.Index {
+	return store.Index{
+		Project: d.Project.ID, MergeRequest: d.MergeRequest.IID, SHA: d.SHA, Status: string(d.Status),
+		Title: d.MergeRequest.Title, Started: d.Created, Hidden: d.Status == pipeline.StatusNone || d.Schema == 0,
+	}
+}
+
+// blobsOf lists what the delivery still needs: its plan and the manifests of the
+// releases that it may go back to.
+func blobsOf(d *pipeline.Delivery) []string {
+	seen := map[string]bool{"": true}
+	var refs []string
+	add := func(ref string) {
+		if !seen[ref] {
+			seen[ref] = true
+			refs = append(refs, ref)
+		}
+	}
+	add(d.PlanRef)
+	for i := range d.Stages {
+		st := &d.Stages[i]
+		for _, r := range []*pipeline.Release{st.Previous, st.Release, st.Target} {
+			if r != nil {
+				add(r.Manifests)
+			}
+		}
+	}
+	return refs
+}
