@@ -226,6 +226,16 @@ func TestUserMayDoOnlyWhatItsRoleSays(t *testing.T) {
 			}
 		})
 	}
+	narrow := cluster.User(t, namespace, rbacv1.PolicyRule{
+		APIGroups: []string{"apps"}, Resources: []string{"deployments/scale"}, ResourceNames: []string{"shop"}, Verbs: []string{"get"},
+	})
+	client, err := kubernetes.NewForConfig(narrow.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.AppsV1().Deployments(namespace).GetScale(t.Context(), "shop", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("read the scale of the one deployment that it may: got error %v, want not found", err)
+	}
 	nobody, err := kubernetes.NewForConfig(cluster.User(t, namespace).Config)
 	if err != nil {
 		t.Fatal(err)

@@ -83,11 +83,11 @@ func waitAllowed(t testing.TB, config *rest.Config, namespace string, rules []rb
 		t.Fatalf("make a client for a user: %v", err)
 	}
 	attributes := &authorizationv1.ResourceAttributes{Namespace: namespace, Verb: "get", Resource: "pods"}
-	for _, rule := range rules {
-		if len(rule.Resources) > 0 && len(rule.APIGroups) > 0 && len(rule.Verbs) > 0 && len(rule.ResourceNames) == 0 {
-			attributes.Group, attributes.Resource, attributes.Verb = rule.APIGroups[0], rule.Resources[0], rule.Verbs[0]
-			attributes.Resource, attributes.Subresource, _ = strings.Cut(attributes.Resource, "/")
-			break
+	if len(rules) > 0 { // the API server has made sure that groups, resources and verbs aren't empty
+		attributes.Group, attributes.Verb = rules[0].APIGroups[0], rules[0].Verbs[0]
+		attributes.Resource, attributes.Subresource, _ = strings.Cut(rules[0].Resources[0], "/")
+		if len(rules[0].ResourceNames) > 0 {
+			attributes.Name = rules[0].ResourceNames[0]
 		}
 	}
 	review := &authorizationv1.SelfSubjectAccessReview{
