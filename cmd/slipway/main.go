@@ -1,3 +1,5 @@
 //go:build depstmp
+
 package main
-func main(){}
+
+func main() {}

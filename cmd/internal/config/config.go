@@ -1,0 +1,372 @@
+// Package config reads the operator's file: one YAML document in which unknown keys
+// are errors, and from which secrets are referenced rather than stored.
+//
+// A string may hold ${NAME}, which is replaced by that environment variable; one that
+// is not set is an error. Every secret `x` may be given as `x_file` instead: the path
+// of a file whose content, without the trailing line break, is the secret.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+const maxFile = 1 << 20
+
+// Secret is a string that never prints itself.
+type Secret string
+
+// String hides the secret from every kind of printing.
+func (Secret) String() string { return "[secret]" }
+
+// GoString hides it from %#v.
+func (Secret) GoString() string { return "[secret]" }
+
+// LogValue hides it from logs.
+func (Secret) LogValue() slog.Value { return slog.StringValue("[secret]") }
+
+// MarshalText hides it from JSON and YAML.
+func (Secret) MarshalText() ([]byte, error) { return []byte("[secret]"), nil }
+
+// Reveal is the secret itself, for whoever has to send it.
+func (s Secret) Reveal() string { return string(s) }
+
+// Config is the operator's file.
+type Config struct {
+	Listen       string        `yaml:"listen"`   // address of the web server; default 127.0.0.1:8080
+	URL          string        `yaml:"url"`      // how people reach it, for links
+	Database     string        `yaml:"database"` // path of the database file
+	Log          Log           `yaml:"log"`
+	Console      Console       `yaml:"console"`
+	Metrics      Metrics       `yaml:"metrics"`
+	GitLab       GitLab        `yaml:"gitlab"`
+	Slack        *Slack        `yaml:"slack"`
+	Clusters     []Cluster     `yaml:"clusters"`
+	Environments []Environment `yaml:"environments"`
+	Keep         Keep          `yaml:"keep"`
+}
+
+// Log says how to log.
+type Log struct {
+	Level  string `yaml:"level"`  // debug, info, warn or error; default info
+	Format string `yaml:"format"` // json or text; default json
+}
+
+// Console says who may read the pages. Writing needs no page: it goes by Slack and GitLab.
+type Console struct {
+	// Access is "open" (whoever reaches the address may read), "password", or "off"
+	// (the default: there are no pages).
+	Access       string `yaml:"access"`
+	Username     string `yaml:"username"`
+	Password     Secret `yaml:"password"`
+	PasswordFile string `yaml:"password_file"`
+}
+
+// Metrics says where /metrics is answered.
+type Metrics struct {
+	// Listen is an address of its own for /metrics, so that it is not where hooks come in.
+	// "" answers it on the main address.
+	Listen string `yaml:"listen"`
+}
+
+// GitLab is the one GitLab that this server works for.
+type GitLab struct {
+	URL       string `yaml:"url"`
+	Token     Secret `yaml:"token"`
+	TokenFile string `yaml:"token_file"`
+	// SigningTokens verify hooks by signature (GitLab 19.0 and later), SecretTokens by the
+	// plain token. One of each may be given twice while it is being changed.
+	SigningTokens     []Secret `yaml:"signing_tokens"`
+	SigningTokensFile string   `yaml:"signing_tokens_file"` // one a line
+	SecretTokens      []Secret `yaml:"secret_tokens"`
+	SecretTokensFile  string   `yaml:"secret_tokens_file"` // one a line
+	// Mention is the name that comments call the bot by; default "slipway".
+	Mention string `yaml:"mention"`
+	// TurnRed lets a failed delivery fail the commit's CI pipeline.
+	TurnRed bool `yaml:"turn_red"`
+}
+
+// Slack is the workspace where people are asked.
+type Slack struct {
+	Token             Secret `yaml:"token"` // xoxb-…
+	TokenFile         string `yaml:"token_file"`
+	SigningSecret     Secret `yaml:"signing_secret"`
+	SigningSecretFile string `yaml:"signing_secret_file"`
+	// Channel is used where a pipeline file names none; "" sends nothing then.
+	Channel string `yaml:"channel"`
+	// People maps Slack user ids to GitLab usernames.
+	People map[string]string `yaml:"people"`
+	// MatchEmail also matches people by their e-mail address, where both sides have
+	// confirmed it and exactly one GitLab user has it.
+	MatchEmail bool   `yaml:"match_email"`
+	APIURL     string `yaml:"api_url"` // default https://slack.com/api/
+}
+
+// Cluster is a Kubernetes cluster.
+type Cluster struct {
+	Name       string `yaml:"name"`
+	InCluster  bool   `yaml:"in_cluster"` // the one that Slipway itself runs in
+	Kubeconfig string `yaml:"kubeconfig"` // path; "" is the usual one
+	Context    string `yaml:"context"`    // "" is the file's current one
+}
+
+// Environment maps a GitLab environment of some projects to a place in a cluster, with
+// the rules that a pipeline file cannot weaken.
+type Environment struct {
+	Name      string   `yaml:"name"`
+	Projects  []string `yaml:"projects"` // paths; * stands for one part, ** at the end for the rest
+	Cluster   string   `yaml:"cluster"`
+	Namespace string   `yaml:"namespace"`
+	URL       string   `yaml:"url"`  // of the live app
+	Tier      string   `yaml:"tier"` // production, staging, testing, development or other
+	// Judged: nothing is deployed here without an approved judgement before it.
+	Judged    bool     `yaml:"judged"`
+	Approvers []string `yaml:"approvers"` // user:NAME, group:PATH or role:ROLE
+	Not       []string `yaml:"not"`       // author, merger or user:NAME
+}
+
+// Keep says what is removed when.
+type Keep struct {
+	Days int `yaml:"days"` // finished deliveries; default 90
+}
+
+// Load reads and checks the file. Errors name the file, and line and column where known.
+func Load(file string, getenv func(string) (string, bool)) (*Config, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	if info.Size() > maxFile {
+		return nil, fmt.Errorf("read configuration %s: it is larger than 1 MiB", file)
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := Parse(data, getenv)
+	if err != nil {
+		return nil, fmt.Errorf("configuration %s: %w", file, err)
+	}
+	return c, nil
+}
+
+// Parse is Load for a file's content.
+func Parse(data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	var c Config
+	if err := yaml.UnmarshalWithOptions(data, &c, yaml.DisallowUnknownField()); err != nil {
+		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
+	}
+	if err := expand(&c, getenv); err != nil {
+		return nil, err
+	}
+	if err := c.readSecrets(); err != nil {
+		return nil, err
+	}
+	c.setDefaults()
+	return &c, c.check()
+}
+
+func (c *Config) setDefaults() {
+	fill := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	fill(&c.Listen, "127.0.0.1:8080")
+	fill(&c.URL, "http://"+c.Listen)
+	fill(&c.Database, "slipway.db")
+	fill(&c.Log.Level, "info")
+	fill(&c.Log.Format, "json")
+	fill(&c.Console.Access, "off")
+	fill(&c.GitLab.Mention, "slipway")
+	if c.Slack != nil {
+		fill(&c.Slack.APIURL, "https://slack.com/api/")
+	}
+	if c.Keep.Days == 0 {
+		c.Keep.Days = 90
+	}
+	c.URL = strings.TrimRight(c.URL, "/")
+	c.GitLab.URL = strings.TrimRight(c.GitLab.URL, "/")
+	for i := range c.Environments {
+		fill(&c.Environments[i].Tier, "other")
+	}
+}
+
+// check finds the first thing that cannot work.
+func (c *Config) check() error {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		return fmt.Errorf("listen: %q is not an address such as 127.0.0.1:8080", c.Listen)
+	}
+	if !isURL(c.URL) {
+		return fmt.Errorf("url: %q is not an http or https address", c.URL)
+	}
+	if !slices.Contains([]string{"debug", "info", "warn", "error"}, c.Log.Level) {
+		return fmt.Errorf("log.level: %q is not debug, info, warn or error", c.Log.Level)
+	}
+	if c.Log.Format != "json" && c.Log.Format != "text" {
+		return fmt.Errorf("log.format: %q is not json or text", c.Log.Format)
+	}
+	if err := c.Console.check(); err != nil {
+		return err
+	}
+	if err := c.GitLab.check(); err != nil {
+		return err
+	}
+	if c.Slack != nil {
+		if err := c.Slack.check(); err != nil {
+			return err
+		}
+	}
+	if c.Keep.Days < 1 {
+		return fmt.Errorf("keep.days: %d is less than 1", c.Keep.Days)
+	}
+	return c.checkPlaces()
+}
+
+func (c *Console) check() error {
+	switch c.Access {
+	case "off", "open":
+	case "password":
+		if c.Username == "" || c.Password == "" {
+			return fmt.Errorf("console: access password needs username and password (or password_file)")
+		}
+	default:
+		return fmt.Errorf("console.access: %q is not open, password or off", c.Access)
+	}
+	return nil
+}
+
+func (g *GitLab) check() error {
+	switch {
+	case !isURL(g.URL):
+		return fmt.Errorf("gitlab.url: %q is not an http or https address", g.URL)
+	case g.Token == "":
+		return fmt.Errorf("gitlab.token: missing; give an access token with the scope api, or token_file")
+	case len(g.SigningTokens) == 0 && len(g.SecretTokens) == 0:
+		return fmt.Errorf("gitlab: signing_tokens or secret_tokens is required, so that nobody can forge a hook")
+	}
+	for i, t := range g.SigningTokens {
+		if !strings.HasPrefix(t.Reveal(), "whsec_") {
+			return fmt.Errorf("gitlab.signing_tokens[%d]: GitLab's signing tokens begin with whsec_", i)
+		}
+	}
+	return nil
+}
+
+func (s *Slack) check() error {
+	switch {
+	case s.Token == "":
+		return fmt.Errorf("slack.token: missing; give the bot token (xoxb-…), or token_file")
+	case s.SigningSecret == "":
+		return fmt.Errorf("slack.signing_secret: missing; without it anybody could press buttons")
+	case !isURL(s.APIURL) || !strings.HasSuffix(s.APIURL, "/"):
+		return fmt.Errorf("slack.api_url: %q is not an address that ends in a slash", s.APIURL)
+	}
+	return nil
+}
+
+func (c *Config) checkPlaces() error {
+	clusters := map[string]bool{}
+	for i, cl := range c.Clusters {
+		switch {
+		case cl.Name == "":
+			return fmt.Errorf("clusters[%d].name: missing", i)
+		case clusters[cl.Name]:
+			return fmt.Errorf("clusters[%d].name: %q is there twice", i, cl.Name)
+		case cl.InCluster && (cl.Kubeconfig != "" || cl.Context != ""):
+			return fmt.Errorf("clusters[%d]: in_cluster and kubeconfig exclude each other", i)
+		}
+		clusters[cl.Name] = true
+	}
+	for i, e := range c.Environments {
+		if err := e.check(clusters); err != nil {
+			return fmt.Errorf("environments[%d]%w", i, err)
+		}
+	}
+	return nil
+}
+
+func (e *Environment) check(clusters map[string]bool) error {
+	switch {
+	case e.Name == "":
+		return fmt.Errorf(".name: missing")
+	case len(e.Projects) == 0:
+		return fmt.Errorf(".projects: missing; name the projects that may deploy to %s", e.Name)
+	case !clusters[e.Cluster]:
+		return fmt.Errorf(".cluster: %q is not among the clusters", e.Cluster)
+	case e.Namespace == "":
+		return fmt.Errorf(".namespace: missing")
+	case e.URL != "" && !isURL(e.URL):
+		return fmt.Errorf(".url: %q is not an http or https address", e.URL)
+	case !slices.Contains([]string{"production", "staging", "testing", "development", "other"}, e.Tier):
+		return fmt.Errorf(".tier: %q is not production, staging, testing, development or other", e.Tier)
+	}
+	for _, p := range e.Projects {
+		if _, err := path.Match(p, ""); err != nil {
+			return fmt.Errorf(".projects: %q is not a pattern", p)
+		}
+	}
+	if err := e.rule().Validate(); err != nil {
+		return fmt.Errorf(".approvers: %w", err)
+	}
+	return nil
+}
+
+func (e *Environment) rule() policy.Rule {
+	return policy.Rule{Approvers: e.Approvers, Not: e.Not}
+}
+
+func isURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// Environment gives the rules of a project's environment. The error says which
+// environments the project may use.
+func (c *Config) Environment(project, name string) (pipeline.EnvironmentRules, error) {
+	var usable []string
+	for i := range c.Environments {
+		e := &c.Environments[i]
+		if !e.allows(project) {
+			continue
+		}
+		if e.Name == name {
+			return pipeline.EnvironmentRules{
+				Cluster: e.Cluster, Namespace: e.Namespace, URL: e.URL, Tier: e.Tier, Judged: e.Judged, Rule: e.rule(),
+			}, nil
+		}
+		if !slices.Contains(usable, e.Name) {
+			usable = append(usable, e.Name)
+		}
+	}
+	if len(usable) == 0 {
+		return pipeline.EnvironmentRules{}, fmt.Errorf("project %s may not deploy anywhere; an operator has to add it to an environment", project)
+	}
+	return pipeline.EnvironmentRules{}, fmt.Errorf("project %s may not deploy to %q; it may use %s", project, name, strings.Join(usable, ", "))
+}
+
+// Knows tells whether the project may use any environment.
+func (c *Config) Knows(project string) bool {
+	return slices.ContainsFunc(c.Environments, func(e Environment) bool { return e.allows(project) })
+}
+
+func (e *Environment) allows(project string) bool {
+	return slices.ContainsFunc(e.Projects, func(pattern string) bool {
+		if prefix, ok := strings.CutSuffix(pattern, "/**"); ok {
+			return strings.HasPrefix(project, prefix+"/")
+		}
+		ok, err := path.Match(pattern, project)
+		return err == nil && ok
+	})
+}
