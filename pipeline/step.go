@@ -347,10 +347,10 @@ func (s *stepper) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) 
 // report emits what tells people, if something that they see has changed.
 func (s *stepper) report(before *Delivery) {
 	was, is := NewView(s.plan, before), NewView(s.plan, s.d)
-	if s.d.Status == StatusNone || reflect.DeepEqual(was, is) {
-		return
+	if s.d.Status == StatusNone || s.d.Status == StatusLoading || reflect.DeepEqual(was, is) {
+		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
-	if before.Status.Finished() && before.Schema != 0 && s.d.Status.Finished() {
+	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() {
 		return // a finished delivery says no more
 	}
 	s.d.Revision++

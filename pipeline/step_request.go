@@ -18,6 +18,8 @@ func (s *stepper) requested(r Request) {
 	r.Key = fmt.Sprintf("r%d", s.d.Asked)
 	r.At = s.now
 	switch {
+	case s.d.Status == StatusNone && s.d.Reason.Code == ReasonCondition:
+		s.answer(r, false, "This merge is not delivered: "+s.d.Reason.String()+".")
 	case s.d.Status == StatusNone:
 		s.answer(r, false, "There is no delivery for this merge request yet. One starts when it is merged.")
 	case r.What == VerbHelp:

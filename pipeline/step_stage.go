@@ -277,9 +277,7 @@ func (s *stepper) failed(e Failed) {
 	reason := Reason{Code: e.Code, Detail: e.Detail}
 	switch e.Effect {
 	case LoadPlan{}.ActionKind():
-		if s.d.Status == StatusLoading {
-			s.finish(StatusFailed, reason)
-		}
+		s.notLoaded(reason)
 	case LookAtCI{}.ActionKind():
 		if s.d.Status == StatusWaiting {
 			s.d.CIWatch.Looking = false

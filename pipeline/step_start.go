@@ -24,7 +24,7 @@ func (s *stepper) create(e Event) error {
 	case Requested:
 		s.born(StatusNone)
 		s.d.Ended = s.now
-		s.emit("answer/0", "", Answer{Request: e.Request, Text: "There is no delivery for this merge request yet. One starts when it is merged."})
+		s.requested(e.Request)
 	default:
 		return errors.New("the delivery does not exist")
 	}
@@ -84,6 +84,18 @@ func (s *stepper) refused(e PlanRefused) {
 		code = ReasonNoFile
 	}
 	s.finish(StatusInvalid, Reason{Code: code})
+}
+
+// notLoaded: the pipeline file could not be read, or says that this merge is not to be
+// delivered, in which case nobody needs to hear of it.
+func (s *stepper) notLoaded(reason Reason) {
+	switch {
+	case s.d.Status != StatusLoading:
+	case reason.Code == ReasonCondition:
+		s.finish(StatusNone, reason)
+	default:
+		s.finish(StatusFailed, reason)
+	}
 }
 
 // begin lets the stages start.
