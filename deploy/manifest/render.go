@@ -1,0 +1,168 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Limits bound what one rendering may cost. A zero field takes its default.
+type Limits struct {
+	Files   int   // that are read; default 1000
+	Bytes   int64 // of all files read, and of the encoded set; default 8 MiB
+	Objects int   // default 500
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Files <= 0 {
+		l.Files = 1000
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = 8 << 20
+	}
+	if l.Objects <= 0 {
+		l.Objects = 500
+	}
+	return l
+}
+
+// Render makes the objects of a path of the repository: a YAML or JSON file, a folder of them (its own files, not its
+// subfolders), or a folder with a kustomization. files begins at the repository's root. images maps the name of an
+// image to the tag, digest ("sha256:…") or full reference that replaces it in every container.
+//
+// A mistake in the repository is an *Error.
+func Render(files fs.FS, at string, images map[string]string, limits Limits) (Set, error) {
+	r := &reader{files: files, limits: limits.withDefaults()}
+	at, err := cleanPath(at)
+	if err != nil {
+		return Set{}, err
+	}
+	objects, err := r.load(at)
+	if err != nil {
+		return Set{}, err
+	}
+	if len(objects) == 0 {
+		return Set{}, &Error{Origin: Origin{File: at}, What: "holds no Kubernetes objects"}
+	}
+	if len(objects) > r.limits.Objects {
+		return Set{}, &Error{Origin: Origin{File: at}, What: fmt.Sprintf("holds %d objects, and at most %d are allowed", len(objects), r.limits.Objects)}
+	}
+	for _, o := range objects {
+		if err := check(o); err != nil {
+			return Set{}, err
+		}
+		tidy(o)
+	}
+	if err := unique(objects); err != nil {
+		return Set{}, err
+	}
+	if err := setImages(objects, images); err != nil {
+		return Set{}, err
+	}
+	order(objects)
+	set := Set{Objects: objects}
+	if encoded, err := set.Encode(); err != nil {
+		return Set{}, err
+	} else if int64(len(encoded)) > r.limits.Bytes {
+		return Set{}, &Error{Origin: Origin{File: at}, What: fmt.Sprintf("renders to more than %d bytes", r.limits.Bytes)}
+	}
+	return set, nil
+}
+
+// cleanPath makes the path one that fs.FS takes, and keeps it inside the repository.
+func cleanPath(at string) (string, error) {
+	clean := path.Clean(strings.TrimPrefix(at, "./"))
+	if at == "" {
+		return "", &Error{What: "no path to manifests is given"}
+	}
+	if !fs.ValidPath(clean) {
+		return "", &Error{Origin: Origin{File: clip(at)}, What: "is outside the repository", Hint: "write a path from the repository's root"}
+	}
+	return clean, nil
+}
+
+// reader reads files within the limits.
+type reader struct {
+	files  fs.FS
+	limits Limits
+	count  int
+	bytes  int64
+}
+
+func (r *reader) load(at string) ([]Object, error) {
+	info, err := fs.Stat(r.files, at)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{Origin: Origin{File: at}, What: "is not in the repository at this commit"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at %s: %w", at, err)
+	}
+	if isKustomization(path.Base(at)) && !info.IsDir() {
+		return r.kustomize(path.Dir(at))
+	}
+	if !info.IsDir() {
+		return r.plain(at)
+	}
+	entries, err := fs.ReadDir(r.files, at)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", at, err)
+	}
+	var names []string
+	for _, e := range entries {
+		switch {
+		case isKustomization(e.Name()):
+			return r.kustomize(at)
+		case e.Name() == "Chart.yaml":
+			return nil, &Error{Origin: Origin{File: path.Join(at, e.Name())}, What: "Helm charts are not supported yet", Hint: "use plain YAML or a kustomization"}
+		case !e.IsDir() && isManifest(e.Name()):
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	var objects []Object
+	for _, name := range names {
+		more, err := r.plain(path.Join(at, name))
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, more...)
+	}
+	if len(names) == 0 {
+		return nil, &Error{Origin: Origin{File: at}, What: "holds no manifests", Hint: "put .yaml, .yml or .json files there, or a kustomization.yaml"}
+	}
+	return objects, nil
+}
+
+func isManifest(name string) bool {
+	switch strings.ToLower(path.Ext(name)) {
+	case ".yaml", ".yml", ".json":
+		return true
+	}
+	return false
+}
+
+// read returns a file's content.
+func (r *reader) read(name string) ([]byte, error) {
+	if r.count++; r.count > r.limits.Files {
+		return nil, &Error{Origin: Origin{File: name}, What: fmt.Sprintf("is one file too many: at most %d are read", r.limits.Files)}
+	}
+	f, err := r.files.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	defer f.Close()
+	left := r.limits.Bytes - r.bytes
+	content, err := io.ReadAll(io.LimitReader(f, left+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", name, err)
+	}
+	if int64(len(content)) > left {
+		return nil, &Error{Origin: Origin{File: name}, What: fmt.Sprintf("is too big: all files together may have %d bytes", r.limits.Bytes)}
+	}
+	r.bytes += int64(len(content))
+	return content, nil
+}
