@@ -1,8 +1,10 @@
 package gitlabsim
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -15,7 +17,7 @@ type Fault struct {
 	// Path is a pattern over the path below /api/v4, where * stands for one segment and ** at the end for any
 	// number: "projects/*/statuses/*". Empty for any.
 	Path  string
-	Match func(*http.Request) bool // nil for any; must not keep the request or read its body
+	Match func(*http.Request) bool // nil for any; may read the body, must not keep the request
 	Times int                      // zero or less means for ever
 
 	Delay  time.Duration // wait before anything else
@@ -60,10 +62,11 @@ func (g *GitLab) Fail(f Fault) (hits func() int, end func(), err error) {
 	return hits, end, nil
 }
 
-func (g *GitLab) takeFault(r *http.Request) *Fault {
+func (g *GitLab) takeFault(r *http.Request, body []byte) *Fault {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, f := range g.faults {
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		if f.Times > 0 && f.left <= 0 || !f.fits(r) {
 			continue
 		}

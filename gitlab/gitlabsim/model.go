@@ -103,7 +103,6 @@ type Pipeline struct {
 	Source     string // push, external, web
 	Status     string
 	UserID     int64
-	MergeIID   int64 // merge request that it belongs to, zero for none
 	CreatedAt  time.Time
 	UpdatedAt  time.Time
 	StartedAt  time.Time

@@ -94,7 +94,7 @@ func createDeployment(c *call) answer {
 	if c.p.commits[sha] == nil {
 		return rejected(obj{"sha": []string{"The commit does not exist"}})
 	}
-	if c.p.branches[strings.TrimPrefix(ref, "refs/heads/")] == "" {
+	if ref == "" || c.p.resolve(ref) == nil {
 		return rejected(obj{"ref": []string{"The branch or tag does not exist"}})
 	}
 	d := c.g.newDeployment(c.p, Deployment{Environment: env, SHA: sha, Ref: ref, Tag: c.flag("tag"), UserID: c.user.ID})

@@ -1,7 +1,6 @@
 package gitlabsim
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -74,12 +73,11 @@ func (g *GitLab) serve(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Request Entity Too Large", http.StatusRequestEntityTooLarge)
 		return
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
 	record := Request{
 		Method: r.Method, Path: r.URL.EscapedPath(), Query: r.URL.RawQuery, Body: body[:min(len(body), maxRecordedBytes)],
 		Header: http.Header{"Content-Type": r.Header.Values("Content-Type"), "Accept": r.Header.Values("Accept")},
 	}
-	f := g.takeFault(r)
+	f := g.takeFault(r, body)
 	a, ok := g.perform(r, body, f, &record)
 	if ok && a.body != nil {
 		a.encode()

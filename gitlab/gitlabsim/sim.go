@@ -56,7 +56,7 @@ type GitLab struct {
 	closed   bool
 	wake     *sync.Cond
 	workers  sync.WaitGroup
-	cancel   context.CancelFunc
+	life     life
 }
 
 type token struct {
@@ -96,6 +96,7 @@ func New(o Options) (*GitLab, error) {
 		ids:      map[string]int64{},
 		made:     map[int64][]time.Time{},
 		subs:     map[chan struct{}]struct{}{},
+		life:     life{done: make(chan struct{})},
 		url:      strings.TrimSuffix(o.ExternalURL, "/"),
 	}
 	if g.url == "" {
@@ -103,11 +104,9 @@ func New(o Options) (*GitLab, error) {
 	}
 	g.routes = g.table()
 	g.wake = sync.NewCond(&g.mu)
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:contextcheck // the workers end with Close, not with a caller's context
-	g.cancel = cancel
 	for range o.HookWorkers {
 		g.workers.Add(1)
-		go g.sendHooks(ctx)
+		go g.sendHooks(g.life)
 	}
 	return g, nil
 }
@@ -147,6 +146,9 @@ func (g *GitLab) Handler() http.Handler { return http.HandlerFunc(g.serve) }
 func (g *GitLab) Close() {
 	g.mu.Lock()
 	server := g.server
+	if !g.closed {
+		close(g.life.done)
+	}
 	g.closed = true
 	for _, p := range g.projects {
 		for _, pl := range p.pipelines {
@@ -159,7 +161,6 @@ func (g *GitLab) Close() {
 	}
 	g.wake.Broadcast()
 	g.mu.Unlock()
-	g.cancel()
 	g.workers.Wait()
 	if server != nil {
 		_ = server.Close()
@@ -218,3 +219,19 @@ func (g *GitLab) next(kind string) int64 {
 }
 
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// life is the context of the workers. It ends with Close and not with the context of whoever caused a hook.
+type life struct{ done chan struct{} }
+
+func (life) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (l life) Done() <-chan struct{}     { return l.done }
+func (life) Value(any) any               { return nil }
+
+func (l life) Err() error {
+	select {
+	case <-l.done:
+		return context.Canceled
+	default:
+		return nil
+	}
+}

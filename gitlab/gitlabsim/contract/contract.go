@@ -86,6 +86,9 @@ func (c *Contract) Check(method, rawURL string, header http.Header, body []byte)
 	if allowed(method, u.EscapedPath()) {
 		return nil
 	}
+	if string(bytes.TrimSpace(body)) == "null" {
+		body = nil // what Go clients send for options that are nil; GitLab reads it as nothing
+	}
 	query := u.Query()
 	u.RawPath = strings.TrimSuffix(u.EscapedPath(), ".tar.gz")
 	u.Path = strings.TrimSuffix(u.Path, ".tar.gz")

@@ -47,6 +47,8 @@ func TestCheck(t *testing.T) {
 		{"jobs in a scope that doesn't exist are refused", "GET", p + "/pipelines/7/jobs?scope[]=odd", "", "scope"},
 		{"playing a job needs no body", "POST", p + "/jobs/7/play", "", ""},
 		{"playing a job with an empty object is fine", "POST", p + "/jobs/7/play", "{}", ""},
+		{"nothing, written as null, is no body", "POST", p + "/jobs/7/cancel", "null", ""},
+		{"but where a body is needed it is missing", "POST", p + "/statuses/abc", "null", "body"},
 		{"retrying a pipeline takes no body", "POST", p + "/pipelines/7/retry", `{"a":1}`, "takes no body"},
 		{"a file with slashes and dots is fine", "GET", p + "/repository/files/deploy%2Fa%2Eyaml/raw?ref=abc", "", ""},
 		{"an archive is fine", "GET", p + "/repository/archive.tar.gz?sha=abc&path=deploy", "", ""},
