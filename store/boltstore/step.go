@@ -34,11 +34,20 @@ type emitted struct {
 	drop bool   // a later effect of the same commit replaces it
 }
 
-// Commit applies one step.
+// conflictHold is how long an aggregate rests after a commit with a wrong version.
+const conflictHold = time.Second
+
+// Commit applies one step. It ends the claim also with store.ErrConflict, since a
+// step from another document can't be committed later either; after any other
+// error the claim is still to be committed or released.
 func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 	st, err := s.step(c)
 	if err == nil {
 		err = s.do(ctx, st)
+	}
+	if errors.Is(err, store.ErrConflict) {
+		claim := store.Claim{Document: store.Document{ID: c.ID}, Fence: c.Fence}
+		err = errors.Join(err, s.release(claim, s.now().Add(conflictHold)))
 	}
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", c.ID, err)
@@ -293,8 +302,8 @@ func (st *step) writeEffects(b *batch) error {
 	st.dropped = nil
 	for _, seq := range candidates {
 		row, err := decodeEffect(b.effects.Get(seqKey(seq)))
-		if err != nil || row.attempt.started || row.attempt.unknown {
-			continue // it is gone, runs, or may have reached the outside world
+		if err != nil || row.attempt.number > 0 {
+			continue // it is gone, or has started before
 		}
 		if err := b.effects.Delete(seqKey(seq)); err != nil {
 			return fmt.Errorf("drop an effect: %w", err)
