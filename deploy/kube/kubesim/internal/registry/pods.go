@@ -152,4 +152,3 @@ func prepareJob(obj Object) {
 func isZero(v *intstr.IntOrString) bool {
 	return v != nil && (v.Type == intstr.Int && v.IntVal == 0 || v.Type == intstr.String && strings.TrimSuffix(v.StrVal, "%") == "0")
 }
-

@@ -4,6 +4,7 @@ import (
 	"reflect"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -50,6 +51,13 @@ func specChanged(k *Kind, live, obj Object) bool {
 	}
 	if _, ok := obj.(*appsv1.Deployment); ok && !equality.Semantic.DeepEqual(live.GetAnnotations(), obj.GetAnnotations()) {
 		return true
+	}
+	if pod, ok := obj.(*corev1.Pod); ok { // being bound to a node is no change of the wanted state
+		if bound, ok := live.(*corev1.Pod); ok {
+			before, after := bound.Spec.DeepCopy(), pod.Spec.DeepCopy()
+			before.NodeName = after.NodeName
+			return !equality.Semantic.DeepEqual(before, after)
+		}
 	}
 	before, after := part(live, "Spec"), part(obj, "Spec")
 	return before.IsValid() && !equality.Semantic.DeepEqual(before.Interface(), after.Interface())

@@ -1,0 +1,236 @@
+package controllers
+
+import (
+	"fmt"
+	"strconv"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim/internal/registry"
+)
+
+// slots keeps one pod of the current template under each name and replaces outdated ones one at a time, the last first.
+// Pods under other names go. It stops at the first slot that isn't ready where inOrder is set.
+func (l *Loop) slots(owner registry.Object, template *corev1.PodTemplateSpec, names []string, inOrder bool) ([]*corev1.Pod, string, error) {
+	hash := owner.GetName() + "-" + templateHash(template)
+	byName := map[string]*corev1.Pod{}
+	leaving := map[string]bool{}
+	found, _ := l.reg.List(registry.Pods, owner.GetNamespace(), func(o registry.Object) bool { return metav1.IsControlledBy(o, owner) })
+	for _, o := range found {
+		if pod, ok := o.(*corev1.Pod); ok {
+			byName[pod.Name] = pod
+			leaving[pod.Name] = pod.DeletionTimestamp != nil
+		}
+	}
+	settled := true
+	for i, name := range names {
+		pod := byName[name]
+		if pod == nil {
+			base := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{appsv1.ControllerRevisionHashLabelKey: hash}}}
+			if inOrder {
+				base.Labels[appsv1.StatefulSetPodNameLabel] = name
+				base.Labels[appsv1.PodIndexLabel] = strconv.Itoa(i)
+				base.Spec.Hostname = name
+			}
+			made, err := l.createPod(owner, template, base)
+			if err != nil {
+				return nil, hash, err
+			}
+			byName[name] = made
+		}
+		if !isReady(byName[name]) || leaving[name] {
+			settled = false
+			if inOrder {
+				break
+			}
+		}
+	}
+	if err := l.replaceOutdated(owner, names, byName, leaving, hash, settled); err != nil {
+		return nil, hash, err
+	}
+	return l.ownedPods(owner), hash, nil
+}
+
+func (l *Loop) replaceOutdated(owner registry.Object, names []string, byName map[string]*corev1.Pod, leaving map[string]bool, hash string, settled bool) error {
+	wantedNames := map[string]bool{}
+	for _, name := range names {
+		wantedNames[name] = true
+	}
+	for name, pod := range byName {
+		if !wantedNames[name] && !leaving[name] {
+			if err := l.deletePod(owner, pod); err != nil {
+				return err
+			}
+		}
+	}
+	for i := len(names) - 1; i >= 0; i-- {
+		pod := byName[names[i]]
+		if pod == nil || leaving[names[i]] || pod.Labels[appsv1.ControllerRevisionHashLabelKey] == hash {
+			continue
+		}
+		if settled || !isReady(pod) {
+			return l.deletePod(owner, pod)
+		}
+		return nil
+	}
+	return nil
+}
+
+func countOf(pods []*corev1.Pod, hash string) (updated int32) {
+	for _, pod := range pods {
+		if pod.Labels[appsv1.ControllerRevisionHashLabelKey] == hash {
+			updated++
+		}
+	}
+	return updated
+}
+
+func (l *Loop) reconcileStatefulSet(obj registry.Object) error {
+	set, ok := obj.(*appsv1.StatefulSet)
+	if !ok || set.DeletionTimestamp != nil {
+		return nil
+	}
+	var names []string
+	for i := range *set.Spec.Replicas {
+		names = append(names, fmt.Sprintf("%s-%d", set.Name, i))
+	}
+	pods, hash, failure := l.slots(set, &set.Spec.Template, names, true)
+	if failure != nil {
+		return failure
+	}
+	ready, available, _ := l.available(pods, 0)
+	write := registry.Write{Manager: managerName, Subresource: "status"}
+	_, err := l.reg.Modify(registry.StatefulSets, set.Namespace, set.Name, write, func(o registry.Object) error {
+		current, ok := o.(*appsv1.StatefulSet)
+		if !ok {
+			return nil
+		}
+		s := &current.Status
+		s.ObservedGeneration, s.Replicas, s.ReadyReplicas, s.AvailableReplicas = set.Generation, int32(len(pods)), ready, available //nolint:gosec // a few pods
+		s.UpdatedReplicas, s.UpdateRevision = countOf(pods, hash), hash
+		if s.CurrentRevision == "" || s.UpdatedReplicas == *set.Spec.Replicas && s.ReadyReplicas == *set.Spec.Replicas {
+			s.CurrentRevision = hash
+		}
+		s.CurrentReplicas = countOf(pods, s.CurrentRevision)
+		if s.CollisionCount == nil {
+			s.CollisionCount = new(int32)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report stateful set: %w", err)
+	}
+	return nil
+}
+
+func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
+	set, ok := obj.(*appsv1.DaemonSet)
+	if !ok || set.DeletionTimestamp != nil {
+		return nil
+	}
+	var names []string
+	for i := range l.Nodes {
+		names = append(names, fmt.Sprintf("%s-node-%d", set.Name, i))
+	}
+	pods, hash, failure := l.slots(set, &set.Spec.Template, names, false)
+	if failure != nil {
+		return failure
+	}
+	ready, available, _ := l.available(pods, 0)
+	write := registry.Write{Manager: managerName, Subresource: "status"}
+	_, err := l.reg.Modify(registry.DaemonSets, set.Namespace, set.Name, write, func(o registry.Object) error {
+		if current, ok := o.(*appsv1.DaemonSet); ok {
+			s, n := &current.Status, int32(l.Nodes)                                                                        //nolint:gosec // a few nodes
+			s.ObservedGeneration, s.DesiredNumberScheduled, s.CurrentNumberScheduled = set.Generation, n, int32(len(pods)) //nolint:gosec // a few pods
+			s.UpdatedNumberScheduled = countOf(pods, hash)
+			s.NumberReady, s.NumberAvailable, s.NumberUnavailable = ready, available, n-available
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report daemon set: %w", err)
+	}
+	return nil
+}
+
+// reconcileJob runs a Job's pods until enough have completed or too many failed.
+func (l *Loop) reconcileJob(obj registry.Object) error {
+	job, ok := obj.(*batchv1.Job)
+	if !ok || job.DeletionTimestamp != nil || finished(job) || job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return nil
+	}
+	want := int32(1)
+	if job.Spec.Completions != nil {
+		want = *job.Spec.Completions
+	}
+	var active, succeeded, failed int32
+	found, _ := l.reg.List(registry.Pods, job.Namespace, func(o registry.Object) bool { return metav1.IsControlledBy(o, job) })
+	for _, o := range found {
+		pod, ok := o.(*corev1.Pod)
+		switch {
+		case !ok:
+		case pod.Status.Phase == corev1.PodSucceeded:
+			succeeded++
+		case pod.Status.Phase == corev1.PodFailed:
+			failed++
+		case pod.DeletionTimestamp == nil:
+			active++
+		}
+	}
+	exceeded := failed > *job.Spec.BackoffLimit
+	for !exceeded && active < min(*job.Spec.Parallelism, want-succeeded) {
+		if _, err := l.createPod(job, &job.Spec.Template, corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: job.Name + "-"}}); err != nil {
+			return err
+		}
+		active++
+	}
+	return l.reportJob(job, active, succeeded, failed, want, exceeded)
+}
+
+func finished(job *batchv1.Job) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Loop) reportJob(job *batchv1.Job, active, succeeded, failed, want int32, exceeded bool) error {
+	write := registry.Write{Manager: managerName, Subresource: "status"}
+	_, err := l.reg.Modify(registry.Jobs, job.Namespace, job.Name, write, func(o registry.Object) error {
+		current, ok := o.(*batchv1.Job)
+		if !ok {
+			return nil
+		}
+		s, now := &current.Status, l.stamp()
+		s.Active, s.Succeeded, s.Failed = active, succeeded, failed
+		none := int32(0)
+		s.Ready, s.Terminating = &none, &none
+		if s.StartTime == nil {
+			s.StartTime = &now
+		}
+		add := func(kind batchv1.JobConditionType, reason, message string) {
+			s.Conditions = append(s.Conditions, batchv1.JobCondition{
+				Type: kind, Status: corev1.ConditionTrue, LastProbeTime: now, LastTransitionTime: now, Reason: reason, Message: message,
+			})
+		}
+		switch {
+		case succeeded >= want:
+			s.CompletionTime = &now
+			add(batchv1.JobSuccessCriteriaMet, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods")
+			add(batchv1.JobComplete, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods")
+		case exceeded:
+			add(batchv1.JobFailureTarget, batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit")
+			add(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit")
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report job: %w", err)
+	}
+	return nil
+}
