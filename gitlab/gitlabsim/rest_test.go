@@ -1,10 +1,7 @@
 package gitlabsim_test
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
-	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -13,8 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
@@ -359,42 +354,6 @@ func TestManualJob(t *testing.T) {
 	w.obeysContract()
 }
 
-func TestArchiveIsLikeGitArchive(t *testing.T) {
-	w := newWorld(t, gitlabsim.Options{})
-	sha := w.merge(w.open("Change"), gitlabsim.MergeCommit)
-	got := w.as("bot", "GET", "repository/archive.tar.gz?sha="+sha+"&path=deploy/staging", nil)
-	zr, err := gzip.NewReader(bytes.NewReader(got.raw))
-	must(t, err)
-	var names []string
-	tr := tar.NewReader(zr)
-	for {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		must(t, err)
-		if h.Typeflag == tar.TypeXGlobalHeader {
-			if h.PAXRecords["comment"] != sha {
-				t.Errorf("the global header is %v", h.PAXRecords)
-			}
-			continue
-		}
-		names = append(names, h.Name)
-	}
-	top := "backend-" + sha + "-" + sha + "-deploy-staging/"
-	want := []string{top, top + "deploy/", top + "deploy/staging/", top + "deploy/staging/Change.yaml", top + "deploy/staging/app.yaml"}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Error(diff)
-	}
-	if got := w.as("bot", "GET", "repository/archive.tar.gz?sha="+sha+"&path=nothing", nil); got.status != 404 {
-		t.Errorf("a missing folder: got %d", got.status)
-	}
-	if got := w.as("bot", "GET", "repository/files/nothing/raw?ref="+sha, nil); got.status != 404 || got.field(t, "message") != "404 File Not Found" {
-		t.Errorf("a missing file: got %d %s", got.status, got.raw)
-	}
-	w.obeysContract()
-}
-
 func TestPages(t *testing.T) {
 	w := newWorld(t, gitlabsim.Options{})
 	iid := w.open("Change")
@@ -418,124 +377,6 @@ func TestPages(t *testing.T) {
 	last := w.as("bot", "GET", fmt.Sprintf("merge_requests/%d/notes?per_page=2&page=3", iid), nil)
 	if last.header.Get("X-Next-Page") != "" || len(last.json.([]any)) != 1 {
 		t.Errorf("the last page is %s with %v", last.raw, last.header)
-	}
-}
-
-func TestWhoMay(t *testing.T) {
-	w := newWorld(t, gitlabsim.Options{})
-	must(t, w.g.AddToken("token-reading", w.dev, gitlabsim.PersonalToken, "read_api"))
-	must(t, w.g.AddToken("token-gone", w.dev, gitlabsim.PersonalToken))
-	w.g.RevokeToken("token-gone")
-	blocked, err := w.g.AddUser(gitlabsim.User{Username: "blocked", State: "blocked"})
-	must(t, err)
-	must(t, w.g.AddToken("token-blocked", blocked.ID, gitlabsim.PersonalToken))
-	must(t, w.g.AddGroupMember("shop", w.stranger, gitlabsim.Maintainer))
-	outsider, err := w.g.AddUser(gitlabsim.User{Username: "outsider"})
-	must(t, err)
-	must(t, w.g.AddToken("token-outsider", outsider.ID, gitlabsim.PersonalToken))
-	note := fmt.Sprintf("merge_requests/%d/notes", w.open("Change"))
-	for _, tt := range []struct {
-		name, person, method, path string
-		body                       any
-		status                     int
-		says                       string
-	}{
-		{"no token", "", "GET", "", nil, 401, `{"message":"401 Unauthorized"}`},
-		{"a wrong token", "nobody", "GET", "", nil, 401, `{"message":"401 Unauthorized"}`},
-		{"a revoked token", "gone", "GET", "", nil, 401, "invalid_token"},
-		{"a blocked user", "blocked", "GET", "", nil, 403, "blocked"},
-		{"a private project isn't there for others", "outsider", "GET", "", nil, 404, `{"message":"404 Project Not Found"}`},
-		{"a member of the group sees it", "stranger", "GET", "hooks", nil, 200, "[]"},
-		{"a reading token reads", "reading", "GET", note, nil, 200, "[]"},
-		{"a reading token doesn't write", "reading", "POST", note, m{"body": "x"}, 403, "insufficient_scope"},
-		{"one's own account", "bot", "GET", "/user", nil, 200, `"username":"bot"`},
-		{"a role in the project", "bot", "GET", fmt.Sprintf("members/all/%d", w.maintainer), nil, 200, `"access_level":40`},
-		{"a role through the group", "bot", "GET", fmt.Sprintf("members/all/%d", w.stranger), nil, 200, `"access_level":40`},
-		{"no role", "bot", "GET", fmt.Sprintf("members/all/%d", outsider.ID), nil, 404, "404 Not found"},
-		{"a role in the group", "bot", "GET", fmt.Sprintf("/groups/shop/members/all/%d", w.stranger), nil, 200, `"access_level":40`},
-		{"no role in the group", "bot", "GET", fmt.Sprintf("/groups/shop/members/all/%d", w.dev), nil, 404, "404 Not found"},
-		{"a user by e-mail address", "bot", "GET", "/users?search=dev@example.com", nil, 200, `"username":"dev"`},
-		{"a part of an address finds nobody", "bot", "GET", "/users?search=dev@example", nil, 200, `[]`},
-		{"a user by name", "bot", "GET", "/users?username=dev", nil, 200, `"username":"dev"`},
-		{"an operation that the simulator doesn't know", "bot", "GET", "issues", nil, 404, `{"error":"404 Not Found"}`},
-		{"a method that the path doesn't have", "bot", "PATCH", note, nil, 405, `405`},
-	} {
-		got := w.as(tt.person, tt.method, tt.path, tt.body)
-		if got.status != tt.status || !strings.Contains(string(got.raw), tt.says) {
-			t.Errorf("%s: got %d %s", tt.name, got.status, got.raw)
-		}
-	}
-	if n := len(w.g.UnknownRequests()); n != 2 {
-		t.Errorf("%d unknown requests, want 2", n)
-	}
-}
-
-func TestPrivateOrUnconfirmedAddressesAreFoundByAdministratorsOnly(t *testing.T) {
-	w := newWorld(t, gitlabsim.Options{})
-	for _, u := range []gitlabsim.User{
-		{Username: "hidden", Email: "hidden@example.com", PrivateEmail: true}, {Username: "forger", Email: "forger@example.com", Unconfirmed: true},
-		{Username: "root", Admin: true},
-	} {
-		_, err := w.g.AddUser(u)
-		must(t, err)
-	}
-	root := w.g.Snapshot().Users[len(w.g.Snapshot().Users)-1]
-	must(t, w.g.AddToken("token-root", root.ID, gitlabsim.PersonalToken))
-	for _, address := range []string{"hidden@example.com", "forger@example.com"} {
-		if got := w.as("bot", "GET", "/users?search="+address, nil); len(got.json.([]any)) != 0 {
-			t.Errorf("%s is found: %s", address, got.raw)
-		}
-		if got := w.as("root", "GET", "/users?search="+address, nil); len(got.json.([]any)) != 1 {
-			t.Errorf("%s is not found by an administrator: %s", address, got.raw)
-		}
-	}
-}
-
-func TestFaults(t *testing.T) {
-	w := newWorld(t, gitlabsim.Options{})
-	iid := w.open("Change")
-	notes := fmt.Sprintf("merge_requests/%d/notes", iid)
-	post := func() (reply, error) { return w.try("bot", "POST", notes, m{"body": "hello"}) }
-	tests := []struct {
-		name   string
-		fault  gitlabsim.Fault
-		status int // zero for a dropped connection
-		made   int // comments afterwards, on top of those before
-	}{
-		{"an error instead of the call", gitlabsim.Fault{Method: "POST", Path: "projects/*/merge_requests/*/notes", Times: 1, Status: 409}, 409, 0},
-		{"an error after the call was carried out", gitlabsim.Fault{Path: "projects/**", Times: 1, Status: 502, Do: true}, 502, 1},
-		{"a dropped connection", gitlabsim.Fault{Path: "projects/shop/backend/**", Times: 1, Match: func(r *http.Request) bool { return true }, Status: 500}, 201, 1},
-		{"a connection dropped before", gitlabsim.Fault{Times: 1, Drop: true}, 0, 0},
-		{"a connection dropped after", gitlabsim.Fault{Times: 1, Drop: true, Do: true}, 0, 1},
-		{"too many requests without headers", gitlabsim.Fault{Times: 1, Status: 429}, 429, 0},
-	}
-	tests[2].name = "a fault for another path does nothing"
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			before := w.g.CountNotes(w.project, iid, "", 0)
-			hits, end, err := w.g.Fail(tt.fault)
-			must(t, err)
-			defer end()
-			got, err := post()
-			if (err != nil) != (tt.status == 0) || err == nil && got.status != tt.status {
-				t.Errorf("got %d, %v", got.status, err)
-			}
-			if made := w.g.CountNotes(w.project, iid, "", 0) - before; made != tt.made {
-				t.Errorf("%d comments were made, want %d", made, tt.made)
-			}
-			if tt.status == 201 {
-				if hits() != 0 {
-					t.Errorf("it applied %d times", hits())
-				}
-				return
-			}
-			if got, err := post(); err != nil || got.status != 201 || hits() != 1 {
-				t.Errorf("afterwards: %d, %v, %d hits", got.status, err, hits())
-			}
-		})
-	}
-	if _, _, err := w.g.Fail(gitlabsim.Fault{Times: 1}); err == nil {
-		t.Error("a fault that does nothing is accepted")
 	}
 }
 
