@@ -1,0 +1,173 @@
+package gitlab
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"gitlab.com/slipway-cd/slipway/gitlab/webhook"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// Routed is an event with where it goes.
+type Routed struct {
+	// Delivery is the id of the delivery that the event is for. Where it is empty, Find says
+	// which deliveries it concerns; there may be none.
+	Delivery string
+	Find     Find
+	// Key deduplicates the same happening told by several hooks (a project's and its group's).
+	// It is empty where a repetition only makes us look once more: use the hook's own key.
+	Key   string
+	Event pipeline.Event
+}
+
+// Find describes deliveries by what a hook knows of them. Zero fields don't narrow.
+type Find struct {
+	Project      int64
+	MergeRequest int64  // its newest delivery is meant
+	SHA          string // in full
+	ShortSHA     string // where the hook has no more: [Client.CommitSHA] finds the whole
+}
+
+// Events says what a hook means for deliveries. Without events the string says why, for a log
+// line or a counter; it holds no text from the hook.
+func (c *Client) Events(hook webhook.Hook) ([]Routed, string) {
+	switch h := hook.(type) {
+	case webhook.MergeRequest:
+		return mergeEvents(h)
+	case webhook.Pipeline:
+		return ciEvents(h)
+	case webhook.Job:
+		return jobEvents(h)
+	case webhook.Note:
+		return c.noteEvents(h)
+	case webhook.Deployment:
+		return c.deploymentEvents(h)
+	case webhook.Ignored:
+		return nil, h.Reason
+	}
+	return nil, "Slipway does nothing with hooks of this kind"
+}
+
+func mergeEvents(h webhook.MergeRequest) ([]Routed, string) {
+	if h.Action != webhook.ActionMerge {
+		return nil, "the merge request was not merged"
+	}
+	mr := pipeline.MergeRequest{
+		IID: h.IID, Title: h.Title, URL: h.URL, SourceBranch: h.SourceBranch, TargetBranch: h.TargetBranch,
+		AuthorID: h.AuthorID, MergedByID: h.User.ID, MergedBy: h.User.Username,
+	}
+	return []Routed{{
+		Delivery: pipeline.DeliveryID(h.Project.ID, h.IID, h.MergeSHA),
+		Key:      fmt.Sprintf("merge/%d/%d/%s", h.Project.ID, h.IID, h.MergeSHA),
+		Event:    pipeline.Merged{Project: hookProject(h.Project), MergeRequest: mr, SHA: h.MergeSHA},
+	}}, ""
+}
+
+func hookProject(p webhook.Project) pipeline.Project {
+	return pipeline.Project{ID: p.ID, Path: p.Path, URL: p.WebURL, DefaultBranch: p.DefaultBranch}
+}
+
+func ciEvents(h webhook.Pipeline) ([]Routed, string) {
+	switch {
+	case h.Tag:
+		return nil, "the CI pipeline is for a tag"
+	case !branchSource(h.Source):
+		return nil, "the CI pipeline is not the one of a merge"
+	}
+	ci := pipeline.CIPipeline{ID: h.ID, Status: h.Status}
+	if h.Project.WebURL != "" {
+		ci.URL = fmt.Sprintf("%s/-/pipelines/%d", h.Project.WebURL, h.ID)
+	}
+	return []Routed{{
+		Find:  Find{Project: h.Project.ID, SHA: h.SHA},
+		Event: pipeline.CIChanged{CI: ci},
+	}}, ""
+}
+
+func jobEvents(h webhook.Job) ([]Routed, string) {
+	if h.SHA == "" {
+		return nil, "the job's commit is missing"
+	}
+	job := pipeline.JobHandle{ID: h.ID, Status: h.Status}
+	if h.Project.WebURL != "" {
+		job.URL = fmt.Sprintf("%s/-/jobs/%d", h.Project.WebURL, h.ID)
+	}
+	return []Routed{{
+		Find:  Find{Project: h.Project.ID, SHA: h.SHA},
+		Event: pipeline.JobChanged{Name: h.Name, Job: job},
+	}}, ""
+}
+
+// botName matches the users that GitLab makes for project and group access tokens.
+var botName = regexp.MustCompile(`^(?:project|group)_\d+_bot(?:_|\d|$)`)
+
+func (c *Client) noteEvents(h webhook.Note) ([]Routed, string) {
+	switch {
+	case h.System:
+		return nil, "GitLab wrote the comment"
+	case c.wroteIt(h):
+		return nil, "Slipway wrote the comment"
+	case botName.MatchString(h.Author.Username):
+		return nil, "a bot wrote the comment"
+	case c.o.Parse == nil:
+		return nil, "commands in comments are switched off"
+	}
+	r, ok := c.o.Parse(h.Body)
+	if !ok {
+		return nil, "the comment holds no command"
+	}
+	r.Key = fmt.Sprintf("note/%d", h.ID)
+	r.Via, r.GitLabID, r.Username = pipeline.ViaComment, h.AuthorID, h.Author.Username
+	r.NoteID, r.DiscussionID, r.At = h.ID, h.DiscussionID, c.o.Now().UTC()
+	return []Routed{{
+		Find:  Find{Project: h.Project.ID, MergeRequest: h.MergeRequestIID},
+		Key:   fmt.Sprintf("note/%d/%d", h.Project.ID, h.ID),
+		Event: pipeline.Requested{Request: r},
+	}}, ""
+}
+
+// wroteIt knows our own comments by their author, and before that is known by their marker.
+func (c *Client) wroteIt(h webhook.Note) bool {
+	if me := c.knownMe(); me.ID != 0 {
+		return h.AuthorID == me.ID
+	}
+	return strings.HasPrefix(h.Body, markerStart)
+}
+
+func (c *Client) deploymentEvents(h webhook.Deployment) ([]Routed, string) {
+	verb := pipeline.VerbUnknown
+	switch h.Status {
+	case "approved":
+		verb = pipeline.VerbApprove
+	case "rejected":
+		verb = pipeline.VerbReject
+	default:
+		return nil, "the deployment was neither approved nor rejected"
+	}
+	if h.Approver.ID == 0 {
+		return nil, "the deployment's approver is missing"
+	}
+	if h.ShortSHA == "" {
+		return nil, "the deployment's commit is missing"
+	}
+	key := fmt.Sprintf("deployment/%d/%s/%d", h.ID, h.Status, h.Approver.ID)
+	return []Routed{{
+		Find: Find{Project: h.Project.ID, ShortSHA: h.ShortSHA},
+		Key:  fmt.Sprintf("%d/%s", h.Project.ID, key),
+		Event: pipeline.Requested{Request: pipeline.Request{
+			Key: key, What: verb, Via: pipeline.ViaDeployment, Environment: h.Environment, Reason: h.ApprovalComment,
+			GitLabID: h.Approver.ID, Username: h.Approver.Username, At: c.o.Now().UTC(),
+		}},
+	}}, ""
+}
+
+// branchSource tells whether a CI pipeline with this source can be the one of a merged
+// commit: it ran for the branch, and by the project's own configuration.
+func branchSource(source string) bool {
+	switch source {
+	case "push", "web", "api", "trigger", "webide", "":
+		return true
+	}
+	return false
+}

@@ -1,0 +1,219 @@
+package gitlab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	api "gitlab.com/gitlab-org/api/client-go/v2"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// People finds who in GitLab a Slack user is: from the operator's map or, opted in, by the
+// e-mail address that Slack has confirmed.
+type People interface {
+	// GitLabUser returns what is known. A permanent *pipeline.Failure refuses the person
+	// with its Detail; any other error is tried again.
+	GitLabUser(ctx context.Context, slackID string) (Who, error)
+}
+
+// Who names a GitLab user. The first field that is set counts.
+type Who struct {
+	ID       int64
+	Username string
+	Email    string // confirmed by whoever gives it
+}
+
+const maxGroups = 20 // that are looked up for one request
+
+func (c *Client) identify(ctx context.Context, t *pipeline.Task, r pipeline.Request) (pipeline.Event, error) {
+	p, err := c.person(ctx, t, r)
+	if err != nil {
+		var f *pipeline.Failure
+		if !errors.As(err, &f) || !f.Permanent {
+			return nil, err
+		}
+		// The request is answered, with the reason why nobody knows what the person may do.
+		p.Problem = "Slipway could not look up what you may do: " + f.Detail + "."
+	}
+	return pipeline.Identified{Request: r.Key, Person: p}, nil
+}
+
+func (c *Client) person(ctx context.Context, t *pipeline.Task, r pipeline.Request) (policy.Person, error) {
+	p := policy.Person{ID: r.GitLabID, Username: r.Username, SlackID: r.SlackID}
+	if p.ID == 0 {
+		problem, err := c.findPerson(ctx, r, &p)
+		if err != nil || problem != "" {
+			p.Problem = problem
+			return p, err
+		}
+	}
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	if err := c.membership(ctx, t.Delivery.Project.ID, &p); err != nil {
+		return p, err
+	}
+	if err := c.groups(ctx, groupPaths(t, r), &p); err != nil {
+		return p, err
+	}
+	if p.Username == "" {
+		p.Problem = "You are not a member of this project."
+		return p, nil
+	}
+	return p, c.standing(ctx, &p)
+}
+
+// standing tells whether the person may do anything at all: GitLab lists them as a human, and
+// as active.
+func (c *Client) standing(ctx context.Context, p *policy.Person) error {
+	users, resp, err := c.api.Users.ListUsers(&api.ListUsersOptions{Username: &p.Username, Humans: new(true)}, api.WithContext(ctx))
+	if err != nil {
+		return c.failed(ctx, call{doing: "look up a user"}, resp, err)
+	}
+	p.Blocked = true
+	for _, u := range users {
+		if u.ID == p.ID {
+			p.Name = clip(oneLine(u.Name), 100)
+			p.Blocked = u.State != "" && u.State != "active" || u.Locked || u.Bot || botName.MatchString(u.Username)
+		}
+	}
+	return nil
+}
+
+// findPerson finds the GitLab user of a Slack user. The string says why there is none.
+func (c *Client) findPerson(ctx context.Context, r pipeline.Request, p *policy.Person) (string, error) {
+	if r.SlackID == "" {
+		return "Slipway does not know which GitLab user you are.", nil
+	}
+	if c.o.People == nil {
+		return "Slipway is not set up to know which GitLab user a Slack user is.", nil
+	}
+	who, err := c.o.People.GitLabUser(ctx, r.SlackID)
+	if f, ok := pipeline.AsFailure(err); ok && f.Permanent {
+		return f.Detail, nil
+	}
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	switch {
+	case who.ID != 0:
+		p.ID = who.ID
+		return "", nil
+	case who.Username != "":
+		return c.byUsername(ctx, who.Username, p)
+	case who.Email != "":
+		return c.byEmail(ctx, who.Email, p)
+	}
+	return "Slipway does not know which GitLab user you are.", nil
+}
+
+func (c *Client) byUsername(ctx context.Context, username string, p *policy.Person) (string, error) {
+	users, resp, err := c.api.Users.ListUsers(&api.ListUsersOptions{Username: &username}, api.WithContext(ctx))
+	if err != nil {
+		return "", c.failed(ctx, call{doing: "look up a user"}, resp, err)
+	}
+	for _, u := range users {
+		if strings.EqualFold(u.Username, username) {
+			p.ID, p.Username = u.ID, u.Username
+			return "", nil
+		}
+	}
+	return "There is no GitLab user @" + clip(oneLine(username), 100) + ", who you are mapped to.", nil
+}
+
+// byEmail accepts exactly one user whose public address this is, or whose confirmed one:
+// GitLab lets people make only confirmed addresses public, and shows others to
+// administrators only.
+func (c *Client) byEmail(ctx context.Context, email string, p *policy.Person) (string, error) {
+	users, resp, err := c.api.Users.ListUsers(&api.ListUsersOptions{Search: &email, ListOptions: api.ListOptions{PerPage: 20}}, api.WithContext(ctx))
+	if err != nil {
+		return "", c.failed(ctx, call{doing: "look up a user by e-mail address"}, resp, err)
+	}
+	var found []*api.User
+	for _, u := range users {
+		if strings.EqualFold(u.PublicEmail, email) || strings.EqualFold(u.Email, email) && u.ConfirmedAt != nil {
+			found = append(found, u)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return "No GitLab user has your Slack e-mail address as public e-mail. Add it to your GitLab profile, or ask an operator to map you.", nil
+	case 1:
+		p.ID, p.Username = found[0].ID, found[0].Username
+		return "", nil
+	}
+	return "Several GitLab users have your Slack e-mail address. Ask an operator to map you.", nil
+}
+
+// membership looks up the person's role in the project, also by way of its groups.
+func (c *Client) membership(ctx context.Context, project int64, p *policy.Person) error {
+	m, resp, err := c.api.ProjectMembers.GetInheritedProjectMember(project, p.ID, api.WithContext(ctx))
+	switch {
+	case err == nil:
+		p.Access, p.Username = policy.AccessLevel(m.AccessLevel), m.Username
+		return nil
+	case statusOf(err) == http.StatusNotFound && !strings.Contains(strings.ToLower(notFoundWords(resp)), "project"):
+		return nil // not a member
+	}
+	return c.failed(ctx, call{doing: "look up the members of the project", needs: "Reporter"}, resp, err)
+}
+
+// groups looks up which of the groups the person belongs to.
+func (c *Client) groups(ctx context.Context, paths []string, p *policy.Person) error {
+	for _, path := range paths {
+		m, resp, err := c.api.GroupMembers.GetInheritedGroupMember(path, p.ID, api.WithContext(ctx))
+		switch {
+		case err == nil && m.AccessLevel > 0:
+			p.Groups = append(p.Groups, path)
+			p.Username = m.Username
+		case err == nil:
+		case statusOf(err) == http.StatusNotFound && !strings.Contains(strings.ToLower(notFoundWords(resp)), "group"):
+			// Not a member.
+		case statusOf(err) == http.StatusNotFound || statusOf(err) == http.StatusForbidden:
+			// Another rule may still let the person in, so the lack is only logged.
+			c.log.WarnContext(ctx, "a group that a rule names cannot be seen with GitLab's token", "group", path)
+		default:
+			return c.failed(ctx, call{doing: fmt.Sprintf("look up the members of group %s", clip(path, 100))}, resp, err)
+		}
+	}
+	return nil
+}
+
+// groupPaths lists the groups that matter for the request: for an answer those of the
+// judgements that are not settled, for a rollback those of the environments.
+func groupPaths(t *pipeline.Task, r pipeline.Request) []string {
+	if t.Plan == nil {
+		return nil
+	}
+	var paths []string
+	add := func(rule policy.Rule) {
+		for _, p := range rule.GroupPaths() {
+			if !slices.Contains(paths, p) && len(paths) < maxGroups {
+				paths = append(paths, p)
+			}
+		}
+	}
+	switch r.What {
+	case pipeline.VerbApprove, pipeline.VerbReject:
+		for _, s := range t.Delivery.Stages {
+			def := definition(t, s.Name)
+			if def.Judgement == nil || s.Status.Finished() || r.Stage != "" && r.Stage != s.Name {
+				continue
+			}
+			add(def.Judgement.Rule)
+			add(t.Plan.Environments[def.Judgement.Environment].Rule)
+		}
+	case pipeline.VerbRollback:
+		for _, name := range t.Plan.EnvironmentNames() {
+			add(t.Plan.Environments[name].Rule)
+		}
+	}
+	return paths
+}
