@@ -71,6 +71,7 @@ func (s *source) within(sp spot, n int) position {
 	case *ast.LiteralNode:
 		value = []rune(x.Value.Value)
 		w.block, w.line, w.column = true, w.line+1, 1
+		w.folded = x.Start.Type == token.FoldedType
 		w.indent = s.indentFrom(w.line)
 		w.skipIndent()
 	case *ast.StringNode:
@@ -79,6 +80,7 @@ func (s *source) within(sp spot, n int) position {
 		case token.DoubleQuoteType, token.SingleQuoteType:
 			w.quote, w.column = s.rune(w.line, w.column), w.column+1
 		}
+		w.folded = true
 	default:
 		return sp.at
 	}
@@ -113,6 +115,7 @@ type walker struct {
 	line, column int
 	quote        rune // ' or ", 0 for plain and block scalars
 	block        bool
+	folded       bool // a line end in the value is an empty line in the source
 	indent       int
 }
 
@@ -159,10 +162,9 @@ func (w *walker) restIsBlank(r rune) bool {
 }
 
 func (w *walker) nextLine(r rune) {
-	folded := r == '\n' && !w.block
 	w.line, w.column = w.line+1, 1
 	w.skipIndent()
-	if folded && strings.TrimSpace(string(w.s.line(w.line))) == "" {
+	if r == '\n' && w.folded && strings.TrimSpace(string(w.s.line(w.line))) == "" {
 		w.line, w.column = w.line+1, 1
 		w.skipIndent()
 	}

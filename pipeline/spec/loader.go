@@ -1,0 +1,98 @@
+package spec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// ErrNoFile says that the commit has no pipeline file.
+var ErrNoFile = errors.New("there is no " + FileName + " at this commit")
+
+// Source reads from GitLab.
+type Source interface {
+	// PipelineFile reads FileName at a commit. The error is, or wraps, ErrNoFile if the
+	// commit has none. It need not read more than MaxFile+1 bytes.
+	PipelineFile(ctx context.Context, project pipeline.Project, sha string) ([]byte, error)
+	// Describe looks up the commit and the merge request.
+	Describe(ctx context.Context, project pipeline.Project, mergeRequest int64, sha string) (pipeline.Commit, pipeline.MergeRequest, error)
+}
+
+// LoaderOptions are what a Loader needs; all of it.
+type LoaderOptions struct {
+	Source   Source
+	Operator Operator
+	Blobs    Blobs
+}
+
+// Loader executes LoadPlan.
+type Loader struct{ o LoaderOptions }
+
+// NewLoader checks the options.
+func NewLoader(o LoaderOptions) (*Loader, error) {
+	if o.Source == nil || o.Operator == nil || o.Blobs == nil {
+		return nil, errors.New("new loader: Source, Operator and Blobs are needed")
+	}
+	return &Loader{o}, nil
+}
+
+// Execute reads the pipeline file at the delivery's commit. The outcome is Planned,
+// PlanRefused (without problems if there is no file), or Failed with
+// ReasonCondition for a merge into a branch that the file does not deliver.
+func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if _, ok := t.Effect.Do.(pipeline.LoadPlan); !ok {
+		return nil, wrongAction("loader", t)
+	}
+	d := &t.Delivery
+	data, err := l.o.Source.PipelineFile(ctx, d.Project, d.SHA)
+	switch {
+	case errors.Is(err, ErrNoFile):
+		return pipeline.PlanRefused{}, nil
+	case err != nil:
+		return nil, fmt.Errorf("read %s of %s at %s: %w", FileName, d.Project.Path, pipeline.Short(d.SHA), err)
+	}
+	file, found := Parse(FileName, data)
+	if len(found) > 0 {
+		return pipeline.PlanRefused{Problems: found}, nil
+	}
+	commit, mr, err := l.o.Source.Describe(ctx, d.Project, d.MergeRequest.IID, d.SHA)
+	if err != nil {
+		return nil, fmt.Errorf("look up !%d of %s: %w", d.MergeRequest.IID, d.Project.Path, err)
+	}
+	if yes, why := file.Delivers(d.Project, mr); !yes {
+		return pipeline.Failed{
+			Effect: t.Effect.Do.ActionKind(), Key: t.Effect.Key, Code: pipeline.ReasonCondition, Detail: why,
+		}, nil
+	}
+	plan, found := Compile(file, Input{Project: d.Project, Commit: commit, MergeRequest: mr}, l.o.Operator)
+	if len(found) > 0 {
+		return pipeline.PlanRefused{Problems: found}, nil
+	}
+	ref, err := putPlan(ctx, l.o.Blobs, plan)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.Planned{PlanRef: ref, At: mr.MergedAt}, nil
+}
+
+func putPlan(ctx context.Context, blobs Blobs, plan *pipeline.Plan) (string, error) {
+	data, err := EncodePlan(plan)
+	if err != nil {
+		return "", err
+	}
+	ref, err := blobs.PutBlob(ctx, data)
+	if err != nil {
+		return "", fmt.Errorf("store plan: %w", err)
+	}
+	return ref, nil
+}
+
+func wrongAction(who string, t *pipeline.Task) error {
+	kind := "none"
+	if t.Effect.Do != nil {
+		kind = t.Effect.Do.ActionKind()
+	}
+	return &pipeline.Failure{Code: pipeline.ReasonOther, Permanent: true, Detail: fmt.Sprintf("the %s cannot do %q", who, kind)}
+}
