@@ -281,7 +281,7 @@ func (d *decoder) text(n ast.Node, v reflect.Value, p place) {
 	default:
 		joined, ok := plainWithColon(n)
 		if !ok {
-			d.wrongType(n, p, "a text")
+			d.wrongType(n, p, wanted(v))
 			return
 		}
 		s = joined
@@ -361,13 +361,30 @@ func (d *decoder) number(n ast.Node, v reflect.Value, p place) {
 	}
 }
 
+const (
+	aText     = "a text"
+	aDuration = "a duration"
+)
+
+func wanted(v reflect.Value) string {
+	if v.Type() == reflect.TypeFor[Duration]() {
+		return aDuration
+	}
+	return aText
+}
+
 func (d *decoder) wrongType(n ast.Node, p place, want string) {
 	hint, name := "", p.key
 	if name == "" {
 		name = "the file"
 	}
-	if _, scalar := n.(ast.ScalarNode); scalar && want == "a text" {
-		hint = "put it in quotes"
+	if _, scalar := n.(ast.ScalarNode); scalar {
+		switch want {
+		case aText:
+			hint = "put it in quotes"
+		case aDuration:
+			_, hint = Duration("").check("")
+		}
 	}
 	d.problems.add(nodePosition(n), fmt.Sprintf("%s must be %s, not %s", name, want, kindOf(n)), hint)
 }

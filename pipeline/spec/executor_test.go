@@ -42,13 +42,6 @@ func (b blobs) PutBlob(_ context.Context, data []byte) (string, error) {
 	return ref, nil
 }
 
-func (b blobs) GetBlob(_ context.Context, ref string) ([]byte, error) {
-	if data, ok := b[ref]; ok {
-		return data, nil
-	}
-	return nil, errors.New("no such blob")
-}
-
 const simple = "version: 1\napplication: shop\nstages:\n  - name: staging\n    deploy: {environment: staging, manifests: deploy}\n"
 
 func TestLoaderTellsWhatBecameOfTheFile(t *testing.T) {

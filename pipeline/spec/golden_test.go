@@ -159,3 +159,42 @@ func golden(t *testing.T, path string, a *txtar.Archive, name, got string) {
 		t.Errorf("%s (-want +got):\n%s", name, diff)
 	}
 }
+
+func TestLineEndsAndByteOrderMarkChangeNothing(t *testing.T) {
+	for _, kind := range []string{"good", "bad"} {
+		for _, path := range goldenFiles(t, kind) {
+			t.Run(caseName(path), func(t *testing.T) {
+				data := readArchive(t, path).Files[0].Data
+				_, want := spec.Parse("f", data)
+				_, got := spec.Parse("f", append([]byte("\ufeff"), bytes.ReplaceAll(data, []byte("\n"), []byte("\r\n"))...))
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		}
+	}
+}
+
+func TestDocumentedFilesParse(t *testing.T) {
+	data, err := os.ReadFile("../../docs/pipeline-file.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for i, block := range strings.Split(string(data), "```") {
+		yaml, ok := strings.CutPrefix(block, "yaml\n")
+		if i%2 == 0 || !ok {
+			continue
+		}
+		found++
+		if !strings.Contains(yaml, "stages:\n") {
+			yaml = "version: 1\napplication: shop\nstages:\n" + yaml
+		}
+		if _, problems := spec.Parse("docs", []byte(yaml)); len(problems) > 0 {
+			t.Errorf("%v in:\n%s", problems, yaml)
+		}
+	}
+	if found < 2 {
+		t.Errorf("found %d files in the documentation", found)
+	}
+}

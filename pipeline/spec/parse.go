@@ -36,6 +36,7 @@ const (
 // problems; there are at most MaxProblems, in the order of the file.
 func Parse(name string, data []byte) (*File, []pipeline.Problem) {
 	ps := &problems{file: name}
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	root := readYAML(ps, data)
 	if root == nil {
 		return nil, ps.told()

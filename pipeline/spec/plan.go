@@ -11,7 +11,6 @@ import (
 // Blobs keeps bytes under a name that is made from them.
 type Blobs interface {
 	PutBlob(ctx context.Context, data []byte) (string, error)
-	GetBlob(ctx context.Context, ref string) ([]byte, error)
 }
 
 // EncodePlan is the stored form of a plan.

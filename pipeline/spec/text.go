@@ -56,8 +56,8 @@ const (
 	channelPattern     = `^(#[^\s#,<>&]{1,80}|[CGD][A-Z0-9]{6,20})$`
 	environmentPattern = `^[A-Za-z0-9]([A-Za-z0-9_./ -]{0,253}[A-Za-z0-9_.-])?$`
 	imagePattern       = `^[A-Za-z0-9_][A-Za-z0-9_./:@-]{0,511}$`
-	approverPattern    = `^(user:\S+|group:\S+|role:\S+)$`
-	excludedPattern    = `^(author|merger|user:\S+)$`
+	approverPattern    = `^(user:[^@\s]\S*|group:[^/@\s]\S*|role:\S+)$`
+	excludedPattern    = `^(author|merger|user:[^@\s]\S*)$`
 
 	// MaxDuration bounds every time span of the file.
 	MaxDuration = 90 * 24 * time.Hour
@@ -186,7 +186,7 @@ func (Image) check(s string) (string, string) {
 func (Approver) templated() bool { return false }
 func (Approver) check(s string) (string, string) {
 	if !matches(approverPattern, s) {
-		return fmt.Sprintf("%s is not an approver", quote(s)), "write user:NAME, group:PATH or role:ROLE"
+		return fmt.Sprintf("%s is not an approver", quote(s)), "write user:NAME, group:PATH or role:ROLE, without @"
 	}
 	if role, ok := strings.CutPrefix(s, "role:"); ok {
 		if _, err := policy.ParseAccessLevel(role); err != nil {
