@@ -132,21 +132,19 @@ func headReason(v pipeline.View) string {
 	return sentence(why)
 }
 
-// sentence begins with a capital letter and ends with a full stop, unless it ends with something of its own.
+// sentence begins with a capital letter, if it begins with a word, and ends with a full stop.
 func sentence(s string) string {
-	if s == "" {
-		return ""
-	}
-	if first := s[0]; first >= 'a' && first <= 'z' && !strings.HasPrefix(s, "stage ") {
+	first, _, _ := strings.Cut(s, " ")
+	if plainWord.MatchString(first) {
 		s = strings.ToUpper(s[:1]) + s[1:]
-	} else if strings.HasPrefix(s, "stage ") {
-		s = "S" + s[1:]
 	}
-	if !strings.HasSuffix(s, ".") && !strings.HasSuffix(s, "?") && !strings.HasSuffix(s, "!") && !strings.HasSuffix(s, "…") {
-		s += "."
+	if s == "" || strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") || strings.HasSuffix(s, "…") {
+		return s
 	}
-	return s
+	return s + "."
 }
+
+var plainWord = regexp.MustCompile(`^[a-z]+$`)
 
 func (c *Client) links(v pipeline.View) string {
 	var parts []string
@@ -158,7 +156,11 @@ func (c *Client) links(v pipeline.View) string {
 	add("Details", c.page(v.ID))
 	add("Slack", v.MessageURL)
 	ci := "CI pipeline"
-	if v.CI.Status != "" {
+	switch v.CI.Status {
+	case "":
+	case "success":
+		ci += ": passed"
+	default:
 		ci += ": " + text(strings.ReplaceAll(v.CI.Status, "_", " "), 40)
 	}
 	add(ci, v.CI.URL)
@@ -214,14 +216,15 @@ func questionLines(q pipeline.Question) []string {
 	needs := "Needs an approval by " + from
 	if q.Quorum > 1 {
 		needs = fmt.Sprintf("Needs %d approvals by %s", q.Quorum, from)
-		if n := len(q.Approvals); n > 0 {
-			needs += fmt.Sprintf(", has %d (%s)", n, approvers(q.Approvals))
-		}
 	}
 	if len(q.Not) > 0 {
 		needs += ", but not by " + exclusions(q.Not)
 	}
-	lines = append(lines, needs+".")
+	needs += "."
+	if n := len(q.Approvals); n > 0 {
+		needs += fmt.Sprintf(" Has %d: %s.", n, approvers(q.Approvals))
+	}
+	lines = append(lines, needs)
 	if !q.Expires.IsZero() {
 		lines = append(lines, "Open until "+at(q.Expires)+".")
 	}

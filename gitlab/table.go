@@ -31,11 +31,11 @@ func stageTable(v pipeline.View, details bool) string {
 // untouched tells that no stage has done anything: the strip says enough.
 func untouched(v pipeline.View) bool {
 	for _, s := range v.Stages {
-		if s.Status != pipeline.StagePending {
+		if s.Status != pipeline.StagePending && (s.Status != pipeline.StageSkipped || s.Reason != "") {
 			return false
 		}
 	}
-	return true
+	return len(v.Stages) > 1
 }
 
 func word(s pipeline.StageView) string {
@@ -66,6 +66,8 @@ func whatHappened(v pipeline.View, s pipeline.StageView) string {
 	switch {
 	case !s.Status.Finished() && s.Progress != "":
 		parts = append(parts, text(firstLine(s.Progress), 200))
+	case s.Kind == pipeline.KindRollback && s.Status == pipeline.StageSucceeded && len(parts) > 0:
+		// The reason says the same once more.
 	case s.Reason != "" && s.Status != pipeline.StageAsking:
 		parts = append(parts, text(firstLine(s.Reason), 300))
 	}
@@ -123,7 +125,7 @@ func failures(v pipeline.View) string {
 			continue
 		}
 		shown++
-		fmt.Fprintf(&b, "**%s**: %s\n\n%s\n", text(s.Name, 60), text(sentence(firstLine(s.Reason)), 300), block)
+		fmt.Fprintf(&b, "What **%s** said last:\n\n%s\n", text(s.Name, 60), block)
 	}
 	return b.String()
 }
