@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,9 @@ func CheckFile(ctx context.Context, path string) (problems []store.Problem, err 
 		if bucket(tx, bucketMeta) == nil {
 			return errors.New("this file is an empty database")
 		}
+		if err := walk(tx); err != nil {
+			return err
+		}
 		problems, err = examine(ctx, tx)
 		return err
 	})
@@ -41,6 +45,27 @@ func CheckFile(ctx context.Context, path string) (problems []store.Problem, err 
 		return problems, fmt.Errorf("check the database %s: %w", path, err)
 	}
 	return problems, nil
+}
+
+// walk reads every page. On a damaged one it panics in the caller's goroutine,
+// where bbolt's own check would do so in another and end the process.
+func walk(tx *bolt.Tx) error {
+	for _, name := range bucketNames() {
+		if bucket(tx, name) == nil {
+			return fmt.Errorf("the bucket %s is missing", name)
+		}
+		var last []byte
+		if err := bucket(tx, name).ForEach(func(k, v []byte) error {
+			if last != nil && bytes.Compare(last, k) >= 0 {
+				return fmt.Errorf("the bucket %s is out of order at %x", name, k)
+			}
+			last = append(last[:0], k...)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check proves the promises on the file, and that memory agrees with it.
@@ -81,11 +106,6 @@ type owner struct {
 
 func examine(ctx context.Context, tx *bolt.Tx) ([]store.Problem, error) {
 	x := &examination{ctx: ctx, tx: tx, docs: map[store.ID]*owner{}}
-	for _, name := range bucketNames() {
-		if bucket(tx, name) == nil {
-			return nil, fmt.Errorf("the bucket %s is missing", name)
-		}
-	}
 	for err := range tx.Check() {
 		x.problem("", "the file's pages: %v", err)
 	}

@@ -103,7 +103,7 @@ func (s *Store) takeReady(limit int) []store.Claim {
 func (s *Store) fill(taken []store.Claim) ([]store.Claim, error) {
 	claims := make([]store.Claim, 0, len(taken))
 	var damaged []store.Claim
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.read(func(tx *bolt.Tx) error {
 		for _, c := range taken {
 			if err := fillClaim(tx, &c); err != nil {
 				s.log.Error("an aggregate can't be read, it waits", "aggregate", c.ID, "error", err)

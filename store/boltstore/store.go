@@ -282,6 +282,10 @@ func (s *Store) view(ctx context.Context, read func(*bolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	return s.read(read)
+}
+
+func (s *Store) read(read func(*bolt.Tx) error) error {
 	err := s.db.View(read)
 	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
 		return store.ErrClosed
