@@ -17,17 +17,16 @@ type decoder struct {
 	problems *problems
 	anchors  map[string]ast.Node
 	spots    map[string]spot
-	nodes    int
-	stuffed  bool
+	merged   int // keys that were looked at for <<
 }
 
 // place is where the decoder is: the path of the value, such as
-// "stages[0].deploy.environment", the depth, and the constraints of its field.
+// "stages[0].deploy.environment", what people call it, and the constraints of its field.
 type place struct {
-	path  string
-	key   string // as people call it: "environment"
-	depth int
-	tag   limits
+	path   string
+	key    string // as people call it: "environment"
+	tag    limits
+	merges int // how deep in mappings that << brings in
 }
 
 func (d *decoder) decode(n ast.Node, v reflect.Value, p place) {
@@ -35,20 +34,11 @@ func (d *decoder) decode(n ast.Node, v reflect.Value, p place) {
 	if n == nil {
 		return
 	}
-	d.nodes++
-	if d.nodes > maxNodes || p.depth > maxDepth {
-		if !d.stuffed {
-			d.problems.add(nodePosition(n), "the file holds too much, or is nested too deeply", "")
-		}
-		d.stuffed = true
-		return
-	}
 	d.spots[p.path] = spot{nodePosition(n), n}
-	p.depth++
 	switch x := v.Addr().Interface().(type) {
 	case *Wait:
 		if _, ok := n.(ast.ScalarNode); ok {
-			d.decode(n, reflect.ValueOf(&x.For).Elem(), place{path: p.path + ".for", key: p.key, depth: p.depth})
+			d.decode(n, reflect.ValueOf(&x.For).Elem(), place{path: p.path + ".for", key: p.key})
 			return
 		}
 	case *Condition:
@@ -124,16 +114,20 @@ func (d *decoder) pairs(n ast.Node, p place) ([]pair, bool) {
 	seen := map[string]bool{}
 	for it := m.MapRange(); it.Next(); {
 		tk := it.Key().GetToken()
-		d.nodes++
+		d.merged += min(p.merges, 1)
 		switch {
 		case it.Key().IsMergeKey():
-			if p.depth >= maxDepth || d.nodes > maxNodes {
-				continue
+			if p.merges >= maxMerges || d.merged > maxMerged {
+				d.problems.add(at(tk), "<< brings in too much", "write it out")
+				return nil, false
 			}
 			if from := d.resolve(it.Value()); from != nil {
 				inner := p
-				inner.depth++
-				more, _ := d.pairs(from, inner)
+				inner.merges++
+				more, ok := d.pairs(from, inner)
+				if !ok {
+					return nil, false
+				}
 				merged = append(merged, more...)
 			}
 			continue
@@ -168,7 +162,7 @@ func (d *decoder) object(n ast.Node, v reflect.Value, p place) {
 			continue
 		}
 		given[pr.key] = true
-		child := place{path: join(p.path, pr.key), key: pr.key, depth: p.depth, tag: f.limits}
+		child := place{path: join(p.path, pr.key), key: pr.key, tag: f.limits}
 		if d.missing(pr.value, pr.at, pr.key) {
 			continue
 		}
@@ -238,7 +232,7 @@ func (d *decoder) dictionary(n ast.Node, v reflect.Value, p place) {
 			continue
 		}
 		value := reflect.New(v.Type().Elem()).Elem()
-		d.decode(pr.value, value, place{path: join(p.path, pr.key), key: pr.key, depth: p.depth})
+		d.decode(pr.value, value, place{path: join(p.path, pr.key), key: pr.key})
 		v.SetMapIndex(reflect.ValueOf(pr.key), value)
 	}
 }
@@ -259,7 +253,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, p place) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
 	for i, item := range seq.Values {
-		child := place{path: fmt.Sprintf("%s[%d]", p.path, i), key: p.key, depth: p.depth}
+		child := place{path: fmt.Sprintf("%s[%d]", p.path, i), key: p.key}
 		at := nodePosition(n)
 		if item != nil {
 			at = nodePosition(item)

@@ -75,6 +75,34 @@ func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 	}
 }
 
+func TestLimitsAreCalledByTheirName(t *testing.T) {
+	head := "version: 1\napplication: a\n"
+	wide := head + "x0: &x0 {name: a}\n"
+	for i := 1; i < 7; i++ {
+		wide += fmt.Sprintf("x%d: &x%d {%s}\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("<<: *x%d, ", i-1), 10), ", "))
+	}
+	for _, c := range []struct{ name, data, want string }{
+		{"lists in lists", head + "links: " + strings.Repeat("[", 25) + strings.Repeat("]", 25), "nested too deeply"},
+		{"lists in lists that are allowed", head + "links: " + strings.Repeat("[", 24) + strings.Repeat("]", 24), "links must be"},
+		{"entries of entries", head + "links:\n  " + strings.Repeat("- ", 25) + "a", "nested too deeply"},
+		{"anchors", head + strings.Repeat("links: &a []\n", 101), "too many anchors"},
+		{"tokens", head + strings.Repeat("links: []\n", 10_001), "holds too much"},
+		{"bytes", head + strings.Repeat("#", spec.MaxFile), "larger than 256 KB"},
+		{"merges that are deep", head + "stages:\n  - &s {<<: *s, name: a}\n", "<< brings in too much"},
+		{"merges that are wide", wide + "stages: [*x6]\n", "<< brings in too much"},
+		{"stages", head + "stages:\n" + strings.Repeat("  - {name: a, wait: 1m}\n", 51), "stages has more than 50 entries"},
+		{"expressions", head + "slack: '#" + strings.Repeat("${{1}}", 301) + "'\n", "more than 300 expressions"},
+		{"characters of a text", head + "slack: '#" + strings.Repeat("a", 5000) + "'\n", "longer than 4096"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, problems := spec.Parse("f", []byte(c.data))
+			if told := fmt.Sprint(problems); !strings.Contains(told, c.want) {
+				t.Errorf("got %.500s", told)
+			}
+		})
+	}
+}
+
 func deep(n int) string {
 	var b strings.Builder
 	for i := range n {

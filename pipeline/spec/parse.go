@@ -25,8 +25,11 @@ const (
 	MaxFile   = 256 << 10 // bytes
 	maxTokens = 30_000
 	maxDepth  = 24
-	maxNodes  = 20_000 // after aliases were followed
 	maxAnchor = 100
+	// Aliases cannot multiply values, because the types of the file don't nest in
+	// themselves. They can multiply keys by <<.
+	maxMerges = 8
+	maxMerged = 2_000
 	// maxExpressions bounds the expressions of one file.
 	maxExpressions = 300
 )

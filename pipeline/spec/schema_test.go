@@ -14,6 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/tools/txtar"
 
+	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
@@ -98,6 +99,9 @@ func TestExamplesFollowTheSchemaAndParse(t *testing.T) {
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
+			if _, problems := spec.Compile(file, input(), permissive{}); len(problems) > 0 {
+				t.Error(problems)
+			}
 			for _, s := range file.Stages {
 				if s.Deploy == nil {
 					continue
@@ -109,6 +113,15 @@ func TestExamplesFollowTheSchemaAndParse(t *testing.T) {
 		})
 	}
 }
+
+// permissive lets every project deploy everywhere.
+type permissive struct{}
+
+func (permissive) Environment(_, name string) (pipeline.EnvironmentRules, error) {
+	return pipeline.EnvironmentRules{Cluster: "main", Namespace: name}, nil
+}
+
+func (permissive) Defaults(string) spec.Defaults { return spec.Defaults{} }
 
 // What an editor marks red must not pass in Slipway, and what Slipway takes must not
 // be red in an editor.
