@@ -151,9 +151,8 @@ func TestExpressionsAreBoundedWhenTheyRun(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, kind := range []string{"good", "bad"} {
-		t := &testing.T{}
-		for _, path := range goldenFiles(t, kind) {
-			f.Add(readArchive(t, path).Files[0].Data)
+		for _, path := range goldenFiles(f, kind) {
+			f.Add(readArchive(f, path).Files[0].Data)
 		}
 	}
 	data, err := os.ReadFile("../../examples/shop/.slipway.yml")

@@ -195,7 +195,7 @@ func generic(t *testing.T, data []byte) any {
 	return v
 }
 
-func goldenFiles(t *testing.T, kind string) []string {
+func goldenFiles(t testing.TB, kind string) []string {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join("testdata", kind, "*.txtar"))
 	if err != nil || len(paths) == 0 {
@@ -204,7 +204,7 @@ func goldenFiles(t *testing.T, kind string) []string {
 	return paths
 }
 
-func readArchive(t *testing.T, path string) *txtar.Archive {
+func readArchive(t testing.TB, path string) *txtar.Archive {
 	t.Helper()
 	a, err := txtar.ParseFile(path)
 	if err != nil {
