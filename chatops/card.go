@@ -171,11 +171,11 @@ func status(v pipeline.View) string {
 			words = "Waiting for people"
 		}
 	case pipeline.StatusSucceeded:
-		return "Delivered" + took(v)
+		return "Delivered" + took(v, "in")
 	case pipeline.StatusFailed:
-		words = "Failed" + took(v)
+		words = "Failed" + took(v, "after")
 	case pipeline.StatusRolledBack:
-		words = "Rolled back" + took(v)
+		words = "Rolled back" + took(v, "after")
 	case pipeline.StatusRejected:
 		words = "Rejected"
 	case pipeline.StatusCanceled:
@@ -199,11 +199,11 @@ func status(v pipeline.View) string {
 	return words + ": " + reason
 }
 
-func took(v pipeline.View) string {
+func took(v pipeline.View, word string) string {
 	if v.Ended.IsZero() || v.Started.IsZero() || v.Ended.Before(v.Started) {
 		return ""
 	}
-	return " after " + duration(v.Ended.Sub(v.Started))
+	return " " + word + " " + duration(v.Ended.Sub(v.Started))
 }
 
 // duration is a time as people say it: "45s", "4m 12s", "1h 3m".
@@ -241,7 +241,7 @@ func note(s pipeline.StageView) (Note, bool) {
 		if s.Now == "" || s.Environment == "" {
 			return n, false
 		}
-		n.Text = s.Environment + " runs " + s.Now
+		n.Text = Line(s.Environment, maxLabel) + " runs " + s.Now
 		if s.Previous != "" && s.Previous != s.Now {
 			n.Text += ", before " + s.Previous
 		}
