@@ -50,7 +50,7 @@ func (r *reader) kustomize(dir string) (_ []Object, err error) {
 		return nil, err
 	}
 	if len(w.missing) > 0 {
-		return nil, &Error{Origin: Origin{File: dir}, What: fmt.Sprintf("refers to %s, which is not in the repository at this commit", clip(w.missing[0]))}
+		return nil, &Error{Origin: Origin{File: dir}, What: fmt.Sprintf("refers to %s, which is neither a file nor a folder with a kustomization at this commit", clip(w.missing[0]))}
 	}
 	memory := filesys.MakeFsInMemory()
 	for _, folder := range slices.Sorted(maps.Keys(w.seen)) {
@@ -146,6 +146,12 @@ func (w *walk) find(dir string) (string, error) {
 	return "", &Error{Origin: Origin{File: dir}, What: "has more than one kustomization: " + strings.Join(found, ", ")}
 }
 
+// holds tells whether a folder has a kustomization, or too many.
+func (w *walk) holds(dir string) bool {
+	name, err := w.find(dir)
+	return name != "" || err != nil
+}
+
 func (w *walk) folder(dir string, above []string) error {
 	const deepest = 20
 	if slices.Contains(above, dir) || len(above) > deepest {
@@ -224,7 +230,7 @@ func (w *walk) reference(file, entry string, above []string) error {
 	case isRemote(entry): // also if there is a folder of that name: kustomize looks at the address first
 	case !inside:
 		return &Error{Origin: Origin{File: file}, What: fmt.Sprintf("refers to %s, which is outside the repository", clip(entry))}
-	case exists:
+	case exists && w.holds(target):
 		return w.folder(target, above)
 	default:
 		w.missing = append(w.missing, target)

@@ -1,0 +1,196 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// apply renders the manifests at the commit and applies them. The cluster is asked first whether it would take all of
+// them, so that most mistakes are found before anything is changed.
+func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply) (pipeline.Event, error) {
+	applied := 0
+	release, err := e.applied(ctx, t, a, &applied)
+	if err == nil {
+		return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: release}, nil
+	}
+	failure, ok := pipeline.AsFailure(err)
+	if !ok {
+		return nil, err
+	}
+	said := *failure
+	// An earlier try may have changed something; so may a call whose answer is not known.
+	said.Unchanged = applied == 0 && !said.Unknown && t.Attempt <= 1 && !t.Unknown
+	return nil, &said
+}
+
+func (e *Executor) applied(ctx context.Context, t *pipeline.Task, a pipeline.Apply, applied *int) (pipeline.Release, error) {
+	release := pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}
+	stage, err := definition(t, a.Stage)
+	if err != nil {
+		return release, err
+	}
+	if stage.Deploy == nil {
+		return release, refusal(pipeline.ReasonOther, "stage "+a.Stage+" deploys nothing", nil)
+	}
+	where, err := e.place(ctx, t, stage.Deploy.Environment, release)
+	if err != nil {
+		return release, err
+	}
+	set, err := e.render(ctx, t, *stage.Deploy)
+	if err != nil {
+		return release, err
+	}
+	if err := where.within(set); err != nil {
+		return release, err
+	}
+	data, err := set.Encode()
+	if err != nil {
+		return release, err
+	}
+	if release.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
+		return release, fmt.Errorf("record the manifests of release %s: %w", release.ID, err)
+	}
+	release.Objects, release.Replicas, release.Images = len(set.Objects), set.Replicas(), imagesOf(set)
+
+	objects := stamp(set.Objects, where.owner, where.Namespace)
+	if err := where.Cluster.Check(ctx, objects); err != nil {
+		return release, err
+	}
+	if *applied, err = where.Cluster.Apply(ctx, objects, false); err != nil {
+		return release, err
+	}
+	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
+		"cluster", where.Name, "namespace", where.Namespace, "release", release.ID, "objects", release.Objects)
+	return release, nil
+}
+
+func title(t *pipeline.Task) string {
+	if t.Delivery.MergeRequest.Title != "" {
+		return t.Delivery.MergeRequest.Title
+	}
+	return t.Plan.Commit.Title
+}
+
+func imagesOf(set manifest.Set) []pipeline.Image {
+	var images []pipeline.Image
+	for _, name := range set.Images() {
+		images = append(images, pipeline.Image{Name: name, Digest: manifest.ImageDigest(name)})
+	}
+	return images
+}
+
+// render makes the stage's objects at the delivery's commit.
+func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Deploy) (manifest.Set, error) {
+	files, err := e.files(ctx, t, d.Manifests)
+	if err != nil {
+		return manifest.Set{}, err
+	}
+	set, err := manifest.Render(files, d.Manifests, d.Images, e.Limits)
+	if err != nil {
+		return manifest.Set{}, mistaken(err)
+	}
+	if d.ProgressDeadline > 0 {
+		for _, o := range set.Objects {
+			if isKind(o, "Deployment") {
+				seconds := int64((d.ProgressDeadline + time.Second - 1) / time.Second)
+				if err := unstructured.SetNestedField(o.Object, seconds, "spec", "progressDeadlineSeconds"); err != nil {
+					return manifest.Set{}, refusal(pipeline.ReasonManifest, o.Title()+" has no spec", err)
+				}
+			}
+		}
+	}
+	return set, nil
+}
+
+// files fetches what the path needs: itself, and the folders that kustomizations refer to.
+func (e *Executor) files(ctx context.Context, t *pipeline.Task, path string) (fs.FS, error) {
+	var all layers
+	var fetched []string
+	wanted := []string{path}
+	const rounds = 10
+	for range rounds {
+		for _, folder := range wanted {
+			more, err := e.Source.Files(ctx, t.Delivery.Project, t.Delivery.SHA, folder)
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s is not in the repository at commit %s", folder, pipeline.Short(t.Delivery.SHA)), err)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("fetch %s at commit %s: %w", folder, pipeline.Short(t.Delivery.SHA), err)
+			}
+			all, fetched = append(all, more), append(fetched, folder)
+		}
+		missing, err := manifest.Missing(all, path, e.Limits)
+		if err != nil {
+			return nil, mistaken(err)
+		}
+		wanted = slices.DeleteFunc(missing, func(folder string) bool { return slices.Contains(fetched, folder) })
+		if len(wanted) == 0 {
+			return all, nil
+		}
+	}
+	return nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: its kustomizations refer to each other more than %d folders deep", path, rounds), nil)
+}
+
+// mistaken makes a failure of a mistake in the repository, and leaves other errors to another try.
+func mistaken(err error) error {
+	var mistake *manifest.Error
+	if errors.As(err, &mistake) {
+		return refusal(pipeline.ReasonManifest, mistake.Error(), nil)
+	}
+	return err
+}
+
+func isKind(o manifest.Object, kinds ...string) bool {
+	return o.GroupVersionKind().Group == "apps" && slices.Contains(kinds, o.GetKind())
+}
+
+// layers is several file trees seen as one. Earlier ones win.
+type layers []fs.FS
+
+// Open finds the file in the first tree that has it.
+func (l layers) Open(name string) (fs.File, error) {
+	err := error(&fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist})
+	for _, tree := range l {
+		var f fs.File
+		if f, err = tree.Open(name); err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return f, err
+		}
+	}
+	return nil, err
+}
+
+// ReadDir joins what the trees have in a folder.
+func (l layers) ReadDir(name string) ([]fs.DirEntry, error) {
+	var entries []fs.DirEntry
+	found := false
+	for _, tree := range l {
+		more, err := fs.ReadDir(tree, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found = true
+		for _, e := range more {
+			if !slices.ContainsFunc(entries, func(have fs.DirEntry) bool { return have.Name() == e.Name() }) {
+				entries = append(entries, e)
+			}
+		}
+	}
+	if !found {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: fs.ErrNotExist}
+	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, nil
+}

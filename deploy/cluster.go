@@ -1,0 +1,70 @@
+package deploy
+
+import (
+	"context"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+)
+
+// Clusters maps environments to where they live, by the operator's rules of this moment.
+type Clusters interface {
+	// Target finds the environment of a project (its path with namespace). If the operator doesn't allow it, the error
+	// is a permanent *pipeline.Failure with ReasonNotAllowed.
+	Target(ctx context.Context, project, environment string) (Target, error)
+}
+
+// Target is where an environment lives.
+type Target struct {
+	Cluster   Cluster
+	Name      string // of the cluster, for people
+	Namespace string
+}
+
+// Cluster is one namespace of a Kubernetes cluster. Its errors are *pipeline.Failure in words for people, or the
+// context's.
+type Cluster interface {
+	// Check asks the cluster whether it would take the objects. It changes nothing.
+	Check(ctx context.Context, objects []manifest.Object) error
+	// Apply makes the objects so, in their order, by server-side apply. It returns how many were applied before an error.
+	// Without force a field that somebody else manages with another value is an error that names them.
+	Apply(ctx context.Context, objects []manifest.Object, force bool) (applied int, err error)
+	// Remove deletes the objects, in their order, of which the claim holds. What is gone already is fine. It returns the
+	// titles of what it deleted.
+	Remove(ctx context.Context, objects []manifest.Object, claim Claim) ([]string, error)
+	// Watch tells how the workloads are, now and whenever that changes, until the context ends. A picture that nobody
+	// has taken yet is replaced by a newer one. owner's labels are on the workloads.
+	Watch(ctx context.Context, workloads []manifest.Object, owner Owner) (<-chan Picture, error)
+	// LogTail returns the last lines of a container's log, at most that many and of bounded length. previous asks for
+	// the run before the current one.
+	LogTail(ctx context.Context, pod, container string, previous bool, lines int) ([]string, error)
+}
+
+// Claim says which objects may be removed.
+type Claim struct {
+	Owner Owner
+	// Delivery: only what was last applied by this delivery; "" is any.
+	Delivery string
+	// Alone: only what nobody else than Slipway manages, so what was not there before Slipway came.
+	Alone bool
+}
+
+// Picture is how the workloads are at one moment.
+type Picture struct {
+	Workloads []Workload // in the order in which they were asked for
+	// Trouble says why the picture may be old, "" if it isn't: the cluster can't be reached.
+	Trouble string
+	// Err ends the watch: the cluster refuses it for good.
+	Err error
+}
+
+// Workload is one workload with the pods of its newest revision. One of the pointers is set, or none if the object
+// doesn't exist.
+type Workload struct {
+	Deployment  *appsv1.Deployment
+	StatefulSet *appsv1.StatefulSet
+	DaemonSet   *appsv1.DaemonSet
+	Pods        []*corev1.Pod
+}

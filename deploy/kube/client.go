@@ -1,0 +1,184 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// Options says which cluster, and how to talk to it. One of Kubeconfig, KubeconfigPath and InCluster is given.
+type Options struct {
+	Name           string // of the cluster, for people; required
+	Kubeconfig     []byte
+	KubeconfigPath string
+	Context        string // of the kubeconfig; "" is its current one
+	InCluster      bool   // the service account of the pod that Slipway runs in
+	UserAgent      string // default "slipway"
+	// Timeout of one request that isn't a watch; default 20 s.
+	Timeout time.Duration
+	// QPS and Burst bound the requests a second. client-go's own 5 and 10 would slow deliveries down silently; the
+	// defaults are 100 and 200.
+	QPS   float32
+	Burst int
+}
+
+// Client is a connection to one cluster. It is safe for concurrent use.
+type Client struct {
+	name    string
+	timeout time.Duration
+	dynamic dynamic.Interface
+	typed   kubernetes.Interface
+	cache   discovery.CachedDiscoveryInterfaceWithContext
+	mapper  meta.ResettableRESTMapperWithContext
+
+	mu      sync.Mutex
+	written map[writtenKey]written
+}
+
+// written is what our own last write of a workload gave: nothing older is believed.
+type written struct {
+	uid        types.UID
+	generation int64
+}
+
+type writtenKey struct{ resource, namespace, name string }
+
+// New makes a client. It doesn't talk to the cluster yet.
+func New(o Options) (*Client, error) {
+	if o.Name == "" {
+		return nil, errors.New("kube: the cluster needs a name")
+	}
+	config, err := restConfig(o)
+	if err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	config.QPS, config.Burst = o.QPS, o.Burst
+	if config.QPS <= 0 {
+		config.QPS = 100
+	}
+	if config.Burst <= 0 {
+		config.Burst = 200
+	}
+	if config.UserAgent = o.UserAgent; o.UserAgent == "" {
+		config.UserAgent = "slipway"
+	}
+	config.Timeout = 0                        // it would end watches too; requests get theirs by context
+	config.WarningHandler = rest.NoWarnings{} // they would go to standard error
+	c := &Client{name: o.Name, timeout: o.Timeout, written: map[writtenKey]written{}}
+	if c.timeout <= 0 {
+		c.timeout = 20 * time.Second
+	}
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	if c.typed, err = kubernetes.NewForConfigAndClient(config, client); err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	found, err := discovery.NewDiscoveryClientForConfigAndClient(config, client)
+	if err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	c.cache = memory.NewMemCacheClientWithContext(found)
+	c.mapper = restmapper.NewDeferredDiscoveryRESTMapperWithContext(c.cache)
+	return c, nil
+}
+
+func restConfig(o Options) (*rest.Config, error) {
+	given := 0
+	for _, is := range []bool{len(o.Kubeconfig) > 0, o.KubeconfigPath != "", o.InCluster} {
+		if is {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, errors.New("one of kubeconfig, its path and in-cluster must be given")
+	}
+	if o.InCluster {
+		config, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("use the pod's service account: %w", err)
+		}
+		return config, nil
+	}
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: o.Context}
+	if o.KubeconfigPath != "" {
+		rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: o.KubeconfigPath}
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+		if err != nil {
+			return nil, fmt.Errorf("read kubeconfig %s: %w", o.KubeconfigPath, err)
+		}
+		return config, nil
+	}
+	raw, err := clientcmd.Load(o.Kubeconfig)
+	if err != nil {
+		return nil, errors.New("read kubeconfig: it is not valid") // the cause may quote it, and it holds secrets
+	}
+	if len(raw.Contexts) == 0 {
+		return nil, errors.New("read kubeconfig: it has no contexts")
+	}
+	config, err := clientcmd.NewDefaultClientConfig(*raw, overrides).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
+	}
+	return config, nil
+}
+
+// Ping asks the cluster for its version, such as "v1.37.2".
+func (c *Client) Ping(ctx context.Context) (string, error) {
+	requestCtx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	version, err := c.cache.ServerVersionWithContext(requestCtx)
+	if err != nil {
+		return "", c.failure(ctx, err, attempt{verb: "get", resource: "version"})
+	}
+	return version.GitVersion, nil
+}
+
+// Namespace is one namespace of the cluster.
+func (c *Client) Namespace(name string) *Namespace { return &Namespace{c, name} }
+
+// Namespace implements deploy.Cluster.
+type Namespace struct {
+	*Client
+	namespace string
+}
+
+var _ deploy.Cluster = (*Namespace)(nil)
+
+// resource finds how the cluster serves a kind, and refuses kinds without a namespace.
+func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.ResourceInterface, *meta.RESTMapping, error) {
+	gvk := o.GroupVersionKind()
+	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
+	defer cancel()
+	mapping, err := n.mapper.RESTMappingWithContext(requestCtx, gvk.GroupKind(), gvk.Version)
+	if meta.IsNoMatchError(err) {
+		return nil, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: cluster %s doesn't know %s in %s", o.Title(), n.name, gvk.Kind, o.GetAPIVersion()), err)
+	}
+	if err != nil {
+		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: "the kinds of the cluster"})
+	}
+	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
+		return nil, nil, refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s belongs to the whole cluster, and a delivery only changes its environment's namespace", o.Title()), nil)
+	}
+	return n.dynamic.Resource(mapping.Resource).Namespace(n.namespace), mapping, nil
+}

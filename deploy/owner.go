@@ -1,0 +1,95 @@
+package deploy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+)
+
+// The labels and annotations on the metadata of every object that Slipway applies. They are on no selector and in no
+// pod template, where they would restart pods for nothing.
+const (
+	LabelManagedBy   = "app.kubernetes.io/managed-by"
+	LabelProject     = "slipway.dev/project"     // GitLab's id
+	LabelEnvironment = "slipway.dev/environment" // its name, shortened where a label can't hold it
+
+	AnnotationEnvironment = "slipway.dev/environment-name"
+	AnnotationDelivery    = "slipway.dev/delivery"
+	AnnotationRelease     = "slipway.dev/release"
+	AnnotationCommit      = "slipway.dev/commit" // sha
+
+	// Manager is the field manager, and the value of LabelManagedBy.
+	Manager = "slipway"
+)
+
+// Owner is whose an object is.
+type Owner struct {
+	Project     int64
+	Environment string
+	Delivery    string
+	Release     string
+	SHA         string
+}
+
+// Labels tell Slipway's objects of one environment from all others.
+func (o Owner) Labels() map[string]string {
+	return map[string]string{
+		LabelManagedBy:   Manager,
+		LabelProject:     strconv.FormatInt(o.Project, 10),
+		LabelEnvironment: labelValue(o.Environment),
+	}
+}
+
+func (o Owner) annotations() map[string]string {
+	return map[string]string{
+		AnnotationEnvironment: o.Environment,
+		AnnotationDelivery:    o.Delivery,
+		AnnotationRelease:     o.Release,
+		AnnotationCommit:      o.SHA,
+	}
+}
+
+// stamp returns copies of the objects that carry the owner's marks and the namespace.
+func stamp(objects []manifest.Object, owner Owner, namespace string) []manifest.Object {
+	stamped := make([]manifest.Object, len(objects))
+	for i, o := range objects {
+		c := manifest.Object{Unstructured: o.DeepCopy(), From: o.From}
+		c.SetNamespace(namespace)
+		c.SetLabels(merged(c.GetLabels(), owner.Labels()))
+		c.SetAnnotations(merged(c.GetAnnotations(), owner.annotations()))
+		stamped[i] = c
+	}
+	return stamped
+}
+
+func merged(under, over map[string]string) map[string]string {
+	if under == nil {
+		under = map[string]string{}
+	}
+	for k, v := range over {
+		under[k] = v
+	}
+	return under
+}
+
+// labelValue is the text itself where a label may hold it, and else its letters and digits with a hash.
+func labelValue(text string) string {
+	if len(validation.IsValidLabelValue(text)) == 0 && text != "" {
+		return text
+	}
+	slug := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':
+			return r
+		}
+		return '-'
+	}, text)
+	sum := sha256.Sum256([]byte(text))
+	return strings.TrimLeft(fmt.Sprintf("%s-%s", slug[:min(len(slug), 50)], hex.EncodeToString(sum[:4])), "-")
+}
