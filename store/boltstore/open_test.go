@@ -153,7 +153,7 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		{"an event that is damaged", put(bucketInbox, "\x00\x00\x00\x00\x00\x00\x00\x01", nil), "event 1"},
 		{"an event beyond the last number", put(bucketInbox, "\x00\x00\x01\x00\x00\x00\x00\x01", (&packer{}).encodeEvent(poke("delivery/1", ""))), "beyond the last"},
 		{"a key of an event that is forgotten", func(tx *bolt.Tx) error {
-			k, _ := bucket(tx, bucketSeen).Cursor().Last()
+			k, _ := bucket(tx, bucketInbox).Cursor().First()
 			return bucket(tx, bucketSeen).Delete(k)
 		}, "is not remembered"},
 		{"an effect of nobody", put(bucketEffects, "\x00\x00\x00\x00\x00\x00\x00\x01",
