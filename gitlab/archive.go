@@ -57,6 +57,9 @@ func (c *Client) Files(ctx context.Context, project int64, sha, under string) (f
 	return t, nil
 }
 
+// errDownload ends an archive whose download failed, whose own error says why.
+var errDownload = errors.New("the download failed")
+
 func (c *Client) download(ctx context.Context, project int64, sha, folder string) (*tree, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.o.ArchiveTimeout)
 	defer cancel()
@@ -77,12 +80,15 @@ func (c *Client) download(ctx context.Context, project int64, sha, folder string
 	}()
 	limited := context.WithValue(ctx, bodyLimit{}, c.o.ArchiveBytes)
 	resp, err := c.api.Repositories.StreamArchive(project, pw, opt, api.WithContext(limited))
-	pw.CloseWithError(err)
+	if err != nil {
+		pw.CloseWithError(errDownload)
+	}
+	pw.Close()
 	u := <-done
 	switch {
 	case errors.Is(err, errTooLarge) || errors.Is(u.err, errTooLarge):
 		return nil, errTooLarge
-	case err != nil && (u.err == nil || !errors.Is(err, u.err)):
+	case err != nil && (u.err == nil || errors.Is(u.err, errDownload)):
 		return nil, c.failed(ctx, call{doing: "download the repository at " + pipeline.Short(sha), needs: "Reporter"}, resp, err)
 	case u.err != nil:
 		return nil, &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "GitLab's archive of the repository is broken", Err: u.err, Unchanged: true}

@@ -139,7 +139,7 @@ func (c *Client) findJob(ctx context.Context, project, ciPipeline int64, name st
 			if j.Name == name && (found == nil || j.ID > found.ID) {
 				found = j
 			}
-			names = append(names, clip(j.Name, 60))
+			names = append([]string{clip(j.Name, 60)}, names...) // GitLab lists the newest first
 		}
 		seen += len(jobs)
 		if resp.NextPage == 0 || len(jobs) == 0 {

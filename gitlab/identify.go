@@ -58,14 +58,32 @@ func (c *Client) person(ctx context.Context, t *pipeline.Task, r pipeline.Reques
 	if err := c.membership(ctx, t.Delivery.Project.ID, &p); err != nil {
 		return p, err
 	}
-	if err := c.groups(ctx, groupPaths(t, r), &p); err != nil {
+	rules := rulesFor(t, r)
+	hidden, err := c.groups(ctx, groupPaths(rules), &p)
+	if err != nil {
 		return p, err
 	}
 	if p.Username == "" {
 		p.Problem = "You are not a member of this project."
 		return p, nil
 	}
-	return p, c.standing(ctx, &p)
+	if err := c.standing(ctx, &p); err != nil {
+		return p, err
+	}
+	p.Problem = hiddenProblem(rules, hidden, p)
+	return p, nil
+}
+
+// hiddenProblem says so where a person is refused only because Slipway can't see who is in a group.
+func hiddenProblem(rules []policy.Rule, hidden []string, p policy.Person) string {
+	for _, rule := range rules {
+		for _, path := range rule.GroupPaths() {
+			if slices.Contains(hidden, path) && !p.Blocked && !policy.MayJudge(p, policy.Facts{}, rule).Allowed {
+				return "Slipway's GitLab user cannot see who is in the group " + clip(oneLine(path), 100) + ", which may decide here. An operator has to add it to the group."
+			}
+		}
+	}
+	return ""
 }
 
 // standing tells whether the person may do anything at all: GitLab lists them as a human, and
@@ -165,8 +183,8 @@ func (c *Client) membership(ctx context.Context, project int64, p *policy.Person
 	return c.failed(ctx, call{doing: "look up the members of the project", needs: "Reporter"}, resp, err)
 }
 
-// groups looks up which of the groups the person belongs to.
-func (c *Client) groups(ctx context.Context, paths []string, p *policy.Person) error {
+// groups looks up which of the groups the person belongs to, and returns those that the token can't see.
+func (c *Client) groups(ctx context.Context, paths []string, p *policy.Person) (hidden []string, err error) {
 	for _, path := range paths {
 		m, resp, err := c.api.GroupMembers.GetInheritedGroupMember(path, p.ID, api.WithContext(ctx))
 		switch {
@@ -177,29 +195,21 @@ func (c *Client) groups(ctx context.Context, paths []string, p *policy.Person) e
 		case statusOf(err) == http.StatusNotFound && !strings.Contains(strings.ToLower(notFoundWords(resp)), "group"):
 			// Not a member.
 		case statusOf(err) == http.StatusNotFound || statusOf(err) == http.StatusForbidden:
-			// Another rule may still let the person in, so the lack is only logged.
-			c.log.WarnContext(ctx, "a group that a rule names cannot be seen with GitLab's token", "group", path)
+			hidden = append(hidden, path)
 		default:
-			return c.failed(ctx, call{doing: fmt.Sprintf("look up the members of group %s", clip(path, 100))}, resp, err)
+			return nil, c.failed(ctx, call{doing: fmt.Sprintf("look up the members of group %s", clip(path, 100))}, resp, err)
 		}
 	}
-	return nil
+	return hidden, nil
 }
 
-// groupPaths lists the groups that matter for the request: for an answer those of the
+// rulesFor are the rules whose groups matter for the request: for an answer those of the
 // judgements that are not settled, for a rollback those of the environments.
-func groupPaths(t *pipeline.Task, r pipeline.Request) []string {
+func rulesFor(t *pipeline.Task, r pipeline.Request) []policy.Rule {
 	if t.Plan == nil {
 		return nil
 	}
-	var paths []string
-	add := func(rule policy.Rule) {
-		for _, p := range rule.GroupPaths() {
-			if !slices.Contains(paths, p) && len(paths) < maxGroups {
-				paths = append(paths, p)
-			}
-		}
-	}
+	var rules []policy.Rule
 	switch r.What {
 	case pipeline.VerbApprove, pipeline.VerbReject:
 		for _, s := range t.Delivery.Stages {
@@ -207,12 +217,23 @@ func groupPaths(t *pipeline.Task, r pipeline.Request) []string {
 			if def.Judgement == nil || s.Status.Finished() || r.Stage != "" && r.Stage != s.Name {
 				continue
 			}
-			add(def.Judgement.Rule)
-			add(t.Plan.Environments[def.Judgement.Environment].Rule)
+			rules = append(rules, def.Judgement.Rule, t.Plan.Environments[def.Judgement.Environment].Rule)
 		}
 	case pipeline.VerbRollback:
 		for _, name := range t.Plan.EnvironmentNames() {
-			add(t.Plan.Environments[name].Rule)
+			rules = append(rules, t.Plan.Environments[name].Rule)
+		}
+	}
+	return rules
+}
+
+func groupPaths(rules []policy.Rule) []string {
+	var paths []string
+	for _, rule := range rules {
+		for _, p := range rule.GroupPaths() {
+			if !slices.Contains(paths, p) && len(paths) < maxGroups {
+				paths = append(paths, p)
+			}
 		}
 	}
 	return paths

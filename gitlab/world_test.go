@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,11 +179,17 @@ func (w *world) writes() int {
 	return n
 }
 
+var loadContract = sync.OnceValues(func() (*contract.Contract, error) {
+	data, err := os.ReadFile("testdata/gitlab-openapi-subset.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return contract.New(data)
+})
+
 // checkContract holds every request against GitLab's published contract.
 func (w *world) checkContract() {
-	data, err := os.ReadFile("testdata/gitlab-openapi-subset.yaml")
-	must(w.t, err)
-	rules, err := contract.New(data)
+	rules, err := loadContract()
 	must(w.t, err)
 	for _, r := range w.g.Requests() {
 		address := w.g.URL() + r.Path
