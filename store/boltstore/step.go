@@ -47,7 +47,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 	}
 	if errors.Is(err, store.ErrConflict) {
 		claim := store.Claim{Document: store.Document{ID: c.ID}, Fence: c.Fence}
-		err = errors.Join(err, s.release(claim, s.now().Add(conflictHold)))
+		_ = s.release(claim, s.now().Add(conflictHold)) // it was ours, or there would be no conflict
 	}
 	if err != nil {
 		return fmt.Errorf("commit %s: %w", c.ID, err)

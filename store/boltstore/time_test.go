@@ -86,15 +86,20 @@ func TestKeysAreForgottenAfterTheirWindowAndNotBefore(t *testing.T) {
 		if n := rows(); n != 2 {
 			t.Errorf("%d rows are kept", n)
 		}
+		time.Sleep(week / 2)
+		accepted("third")
+		if n := rows(); n != 2 {
+			t.Errorf("%d rows are kept half a week later", n)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
 		again := must[*Store](t)(Open(Options{Path: path}))
-		if got := must[[]bool](t)(again.Deliver(ctx, poke("delivery/1", "old"), poke("delivery/1", "young"))); got[0] || got[1] {
+		if got := must[[]bool](t)(again.Deliver(ctx, poke("delivery/1", "old"), poke("delivery/1", "third"))); got[0] || got[1] {
 			t.Errorf("%v", got)
 		}
 		time.Sleep(week / 2)
-		if got := must[[]bool](t)(again.Deliver(ctx, poke("delivery/1", "old"), poke("delivery/1", "young"))); got[0] || !got[1] {
+		if got := must[[]bool](t)(again.Deliver(ctx, poke("delivery/1", "old"), poke("delivery/1", "third"))); !got[0] || got[1] {
 			t.Errorf("half a week after a restart: %v", got)
 		}
 		check(t, again)

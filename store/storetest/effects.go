@@ -352,6 +352,13 @@ func slotCases() []testCase {
 			b.settle(settlement(b.effect("deploy", "1")))
 			b.effect("deploy", "2")
 		}},
+		{"effects without a slot are never dropped", func(b *bench) {
+			b.emit(store.Effect{Key: "1", Kind: "deploy", Latest: true}, store.Effect{Key: "2", Kind: "deploy", Latest: true})
+			b.emit(store.Effect{Key: "3", Kind: "deploy", Latest: true})
+			if d := cmp.Diff([]string{"1", "2", "3"}, keysOf(b.effects("deploy", 10))); d != "" {
+				b.Error(d)
+			}
+		}},
 		{"effects that are not marked are never dropped", func(b *bench) {
 			b.emit(inSlot("make", "note"))
 			b.emit(latest("change"))
