@@ -247,9 +247,11 @@ func (l *Loop) resizeSets(r *rollout, sizes map[string]int32) error {
 	return nil
 }
 
+// oldPodsRemain tells whether pods of former templates are there, also those on their way out.
 func (l *Loop) oldPodsRemain(r rollout) bool {
 	for _, rs := range r.old {
-		if *rs.Spec.Replicas > 0 || len(l.ownedPods(rs)) > 0 {
+		left, _ := l.reg.List(registry.Pods, rs.Namespace, func(o registry.Object) bool { return metav1.IsControlledBy(o, rs) })
+		if *rs.Spec.Replicas > 0 || len(left) > 0 {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim/internal/registry"
@@ -132,6 +133,30 @@ func (l *Loop) furnish(namespace string) error {
 		if _, err := l.reg.Create(resource, o, registry.Write{Manager: managerName}); err != nil && !apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("furnish namespace %s: %w", namespace, err)
 		}
+	}
+	return nil
+}
+
+// reconcileQuota reports how much of a quota is used.
+func (l *Loop) reconcileQuota(obj registry.Object) error {
+	quota, ok := obj.(*corev1.ResourceQuota)
+	if !ok {
+		return nil
+	}
+	used := int64(l.reg.CountPods(quota.Namespace))
+	write := registry.Write{Manager: managerName, Subresource: "status"}
+	_, err := l.reg.Modify(registry.Quotas, quota.Namespace, quota.Name, write, func(o registry.Object) error {
+		if q, ok := o.(*corev1.ResourceQuota); ok {
+			q.Status.Hard = q.Spec.Hard
+			q.Status.Used = corev1.ResourceList{}
+			if _, counted := q.Spec.Hard[corev1.ResourcePods]; counted {
+				q.Status.Used[corev1.ResourcePods] = *resource.NewQuantity(used, resource.DecimalSI)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("report quota: %w", err)
 	}
 	return nil
 }

@@ -111,12 +111,9 @@ func (l *Loop) mark(resource, namespace, name string) {
 func (l *Loop) markAll() {
 	for _, resource := range []string{
 		registry.Namespaces, registry.Deployments, registry.ReplicaSets, registry.StatefulSets, registry.DaemonSets,
-		registry.Jobs, registry.Pods, registry.Services,
+		registry.Jobs, registry.Pods, registry.Services, registry.Quotas,
 	} {
-		found, _ := l.reg.List(resource, "", nil)
-		for _, o := range found {
-			l.mark(resource, o.GetNamespace(), o.GetName())
-		}
+		l.markAllOf(resource, "")
 	}
 }
 
@@ -139,7 +136,8 @@ func (l *Loop) note(c registry.Change) {
 		}
 	}
 	if c.Resource == registry.Pods {
-		l.markServices(o.GetNamespace())
+		l.markAllOf(registry.Services, o.GetNamespace())
+		l.markAllOf(registry.Quotas, o.GetNamespace())
 	}
 	if c.Type == registry.Deleted || len(o.GetFinalizers()) > 0 && o.GetDeletionTimestamp() != nil {
 		l.mark(orphans, o.GetNamespace(), string(o.GetUID()))
@@ -151,6 +149,7 @@ func (l *Loop) note(c registry.Change) {
 	delete(l.progress, o.GetUID())
 	if c.Resource == registry.Pods {
 		l.markPending()
+		l.markAllOf(registry.Deployments, o.GetNamespace()) // one that recreates waits for it
 	}
 	if ns := o.GetNamespace(); ns != "" {
 		l.mark(registry.Namespaces, "", ns)
@@ -174,10 +173,10 @@ func ownerResource(kind string) (string, bool) {
 	}
 }
 
-func (l *Loop) markServices(namespace string) {
-	found, _ := l.reg.List(registry.Services, namespace, nil)
-	for _, s := range found {
-		l.mark(registry.Services, namespace, s.GetName())
+func (l *Loop) markAllOf(resource, namespace string) {
+	found, _ := l.reg.List(resource, namespace, nil)
+	for _, o := range found {
+		l.mark(resource, o.GetNamespace(), o.GetName())
 	}
 }
 
@@ -247,6 +246,8 @@ func (l *Loop) reconcile(it item) (time.Duration, error) {
 		return l.reconcilePod(obj)
 	case registry.Services:
 		return 0, l.reconcileService(obj)
+	case registry.Quotas:
+		return 0, l.reconcileQuota(obj)
 	default:
 		return 0, nil
 	}

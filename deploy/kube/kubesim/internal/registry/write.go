@@ -70,6 +70,9 @@ func (r *Registry) create(k *Kind, obj Object, w Write) (Object, error) {
 	if _, err := r.get(k, obj.GetNamespace(), obj.GetName()); err == nil {
 		return nil, apierrors.NewAlreadyExists(k.GroupResource(), obj.GetName())
 	}
+	if err := r.checkQuota(k, obj); err != nil {
+		return nil, err
+	}
 	if r.admit != nil {
 		if err := r.admit(k, obj, true, r.count); err != nil {
 			return nil, err
@@ -161,7 +164,7 @@ func (r *Registry) change(resource, namespace, name string, w Write, make func(*
 func (r *Registry) replace(k *Kind, live, obj Object, w Write) (Object, error) {
 	obj.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 	obj.SetResourceVersion(live.GetResourceVersion())
-	if k.Generation && specChanged(k, live, obj) {
+	if k.Generation && w.Subresource != "status" && specChanged(k, live, obj) {
 		obj.SetGeneration(live.GetGeneration() + 1)
 	}
 	if errs := validate(k, obj, live); len(errs) > 0 {
