@@ -1,0 +1,375 @@
+package web
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+const (
+	maxStages    = 200
+	maxQuestions = 10
+	maxDecisions = 200
+	maxProblems  = 100
+	maxLinks     = 20
+	maxImages    = 30
+	maxWarnings  = 20
+	maxPeople    = 50
+)
+
+// link is words that may lead somewhere; URL is "" or safe to render.
+type link struct {
+	Text, URL string
+}
+
+// deliveryPage is one delivery, ready to be rendered.
+type deliveryPage struct {
+	ID         string
+	Look       look
+	Sentence   string // why, with a large first letter; "" if there is nothing to say
+	Log        string
+	Title      link
+	Number     string // "!12"
+	Rollback   *link  // the delivery that this one undoes
+	Project    link
+	App        string
+	Commit     link
+	CI         link // Text is GitLab's word
+	Slack      string
+	Author     string
+	MergedBy   string
+	Branches   string
+	Links      []link
+	Created    time.Time
+	Started    time.Time
+	Ended      time.Time
+	Took       string
+	Stages     []stageCard
+	Graph      graph
+	Questions  []questionPanel
+	Decisions  []decisionRow
+	Problems   []problemRow
+	Warnings   []string
+	More       []string // what was left out, in words
+	Finished   bool
+	Help       []string // commands that the delivery understands now
+	CommentsAt string   // where they are written
+}
+
+type stageCard struct {
+	Anchor               string // id of its card
+	Name                 string
+	Kind                 string
+	Look                 look
+	Reason, Log          string
+	Progress             string
+	Done, Of             int // of the progress bar; Of 0 shows none
+	Environment          string
+	Namespace            string
+	URL                  link // where to look
+	Attempt              int
+	Started, Ended       time.Time
+	Took                 string
+	Deadline             time.Time
+	DeadlineWord         string
+	Images               []imageRow
+	MoreImages           int
+	Previous, Now        string
+	Compare, PreviousURL string
+	NowURL               string
+	Needs                []string
+	Running              bool
+}
+
+type imageRow struct {
+	Name, Digest string
+}
+
+type questionPanel struct {
+	Anchor, Stage, Ask, Environment string
+	Who                             []string
+	Not                             []string
+	Quorum                          int
+	Approvals                       []string
+	Expires                         time.Time
+	Recording                       bool
+	Slack                           string
+	MergeRequest                    string
+	Approve, Reject                 string // commands
+}
+
+type decisionRow struct {
+	Look    look
+	Who     string
+	Name    string
+	Via     string
+	Stage   string
+	Attempt int
+	At      time.Time
+	Reason  string
+	Rule    string
+}
+
+type problemRow struct {
+	Place link
+	What  string
+	Hint  string
+}
+
+func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
+	p := deliveryPage{
+		ID: v.ID, Look: deliveryLook(v), Title: title(v), Number: number(v), App: line(v.Application, maxLabel),
+		Project: link{line(v.Project.Path, maxLabel), safeURL(v.Project.URL)},
+		Commit:  commit(v.Project, v.SHA), CI: link{line(v.CI.Status, maxLabel), safeURL(v.CI.URL)},
+		Slack: safeURL(v.MessageURL), Author: line(v.MergeRequest.AuthorUsername, maxLabel),
+		MergedBy: line(v.MergeRequest.MergedBy, maxLabel), Created: v.Created, Started: v.Started, Ended: v.Ended,
+		Took: took(v.Started, v.Ended), Finished: v.Status.Finished(),
+	}
+	sentence, log := reason(v.Reason)
+	p.Sentence, p.Log = capital(sentence), log
+	if strings.EqualFold(sentence, p.Look.Word) || sentence == "done" {
+		p.Sentence = ""
+	}
+	if v.MergeRequest.SourceBranch != "" && v.MergeRequest.TargetBranch != "" {
+		p.Branches = line(v.MergeRequest.SourceBranch, maxLabel) + " → " + line(v.MergeRequest.TargetBranch, maxLabel)
+	}
+	if v.RollbackOf != "" {
+		p.Rollback = &link{Text: line(v.RollbackOf, maxLabel)}
+		if validID(v.RollbackOf) {
+			p.Rollback.URL = c.path("/deliveries/" + v.RollbackOf)
+		}
+	}
+	for _, l := range v.Links[:min(len(v.Links), maxLinks)] {
+		if u := safeURL(l.URL); u != "" {
+			p.Links = append(p.Links, link{firstOf(line(l.Title, maxLabel), line(u, maxLabel)), u})
+		}
+	}
+	for _, s := range v.Stages[:min(len(v.Stages), maxStages)] {
+		p.Stages = append(p.Stages, newStageCard(v, s, len(p.Stages)))
+	}
+	p.Graph = newGraph(p.Stages)
+	for _, q := range v.Questions[:min(len(v.Questions), maxQuestions)] {
+		p.Questions = append(p.Questions, c.newQuestionPanel(v, q, len(p.Questions)))
+	}
+	for _, d := range v.Decisions[max(0, len(v.Decisions)-maxDecisions):] {
+		p.Decisions = append(p.Decisions, newDecisionRow(d))
+	}
+	for _, pr := range v.Problems[:min(len(v.Problems), maxProblems)] {
+		p.Problems = append(p.Problems, newProblemRow(v, pr))
+	}
+	for _, w := range v.Warnings[:min(len(v.Warnings), maxWarnings)] {
+		p.Warnings = append(p.Warnings, capital(line(w.Detail, maxWords)))
+	}
+	p.More = leftOut(v)
+	c.offer(&p, v)
+	return p
+}
+
+// offer names the commands that make sense now. Questions name their own.
+func (c *Console) offer(p *deliveryPage, v pipeline.View) {
+	p.CommentsAt = safeURL(v.MergeRequest.URL)
+	for _, o := range []struct {
+		may  bool
+		verb string
+	}{{v.MayCancel, "cancel"}, {v.MayRetry, "retry"}, {v.MayRollback, "rollback"}} {
+		if o.may {
+			p.Help = append(p.Help, c.mention+" "+o.verb)
+		}
+	}
+}
+
+func leftOut(v pipeline.View) []string {
+	var more []string
+	for _, l := range []struct {
+		have, most int
+		what       string
+	}{
+		{len(v.Stages), maxStages, "stages"}, {len(v.Questions), maxQuestions, "questions"},
+		{len(v.Decisions), maxDecisions, "older decisions"}, {len(v.Problems), maxProblems, "problems"},
+		{len(v.Links), maxLinks, "links"}, {len(v.Warnings), maxWarnings, "warnings"},
+	} {
+		if l.have > l.most {
+			more = append(more, fmt.Sprintf("%d more %s are not shown.", l.have-l.most, l.what))
+		}
+	}
+	return more
+}
+
+func title(v pipeline.View) link {
+	words := line(v.MergeRequest.Title, maxTitle)
+	if words == "" {
+		words = "Commit " + line(pipeline.Short(v.SHA), maxLabel)
+	}
+	return link{words, safeURL(v.MergeRequest.URL)}
+}
+
+func number(v pipeline.View) string {
+	if v.MergeRequest.IID > 0 {
+		return fmt.Sprintf("!%d", v.MergeRequest.IID)
+	}
+	return ""
+}
+
+func commit(p pipeline.Project, sha string) link {
+	l := link{Text: line(pipeline.Short(sha), maxLabel)}
+	if sha != "" {
+		l.URL = below(p, "commit", sha)
+	}
+	return l
+}
+
+func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
+	c := stageCard{
+		Anchor: fmt.Sprintf("stage-%d", i+1), Name: line(s.Name, maxLabel), Kind: kindWord(s.Kind), Look: stageLook(s),
+		Environment: line(s.Environment, maxLabel), Namespace: line(s.Namespace, maxLabel), Attempt: s.Attempt,
+		Started: s.Started, Ended: s.Ended, Took: took(s.Started, s.Ended),
+		Previous: line(s.Previous, maxLabel), Now: line(s.Now, maxLabel),
+	}
+	c.Reason, c.Log = reason(s.Reason)
+	c.Reason = capital(c.Reason)
+	for _, n := range s.Needs {
+		c.Needs = append(c.Needs, line(n, maxLabel))
+	}
+	if !s.Status.Finished() && s.Status != pipeline.StagePending {
+		c.Running = s.Status != pipeline.StageQueued
+		c.Progress = capital(line(s.Progress, maxWords))
+		c.Done, c.Of = progressOf(s.Progress)
+		c.Deadline, c.DeadlineWord = s.Deadline, deadlineWord(s)
+	}
+	if u := safeURL(s.URL); u != "" {
+		c.URL = link{whereWord(s), u}
+	}
+	c.Images, c.MoreImages = images(s.Images)
+	if c.Previous != "" {
+		c.PreviousURL = below(v.Project, "commit", c.Previous)
+	}
+	if c.Now != "" {
+		c.NowURL = below(v.Project, "commit", c.Now)
+		if c.Previous != "" && c.Previous != c.Now {
+			c.Compare = below(v.Project, "compare", c.Previous+"..."+c.Now)
+		}
+	}
+	return c
+}
+
+func deadlineWord(s pipeline.StageView) string {
+	switch s.Kind {
+	case pipeline.KindJudgement:
+		return "Expires"
+	case pipeline.KindWait:
+		return "Goes on"
+	case pipeline.KindDeploy, pipeline.KindJob, pipeline.KindRollback:
+	}
+	return "Given up"
+}
+
+func whereWord(s pipeline.StageView) string {
+	switch {
+	case s.Kind == pipeline.KindJob:
+		return "Open the job"
+	case s.Environment != "":
+		return "Open " + line(s.Environment, maxLabel)
+	}
+	return "Open"
+}
+
+// progressOf finds "2 of 3" in a progress, 0 of 0 if there is none.
+func progressOf(s string) (done, of int) {
+	words := strings.Fields(line(s, maxWords))
+	for i := 1; i+1 < len(words); i++ {
+		if words[i] != "of" {
+			continue
+		}
+		var d, o int
+		if _, err := fmt.Sscanf(words[i-1]+" "+words[i+1], "%d %d", &d, &o); err == nil && d >= 0 && o > 0 && d <= o && o < 1e6 {
+			return d, o
+		}
+	}
+	return 0, 0
+}
+
+func images(all []pipeline.Image) (rows []imageRow, more int) {
+	for _, img := range all[:min(len(all), maxImages)] {
+		rows = append(rows, imageRow{line(img.Name, maxTitle), line(img.Digest, maxLabel)})
+	}
+	return rows, len(all) - len(rows)
+}
+
+func (c *Console) newQuestionPanel(v pipeline.View, q pipeline.Question, i int) questionPanel {
+	p := questionPanel{
+		Anchor: fmt.Sprintf("question-%d", i+1), Stage: line(q.Stage, maxLabel), Ask: firstOf(line(q.Ask, maxWords), "Go on?"),
+		Environment: line(q.Environment, maxLabel), Quorum: q.Quorum, Expires: q.Expires, Recording: q.Recording,
+		Slack: safeURL(v.MessageURL), MergeRequest: safeURL(v.MergeRequest.URL),
+		Approve: c.mention + " approve", Reject: c.mention + " reject: the reason",
+	}
+	if len(v.Questions) > 1 {
+		p.Approve += " " + p.Stage
+		p.Reject = c.mention + " reject " + p.Stage + ": the reason"
+	}
+	p.Who = people(q.Approvers)
+	p.Not = people(q.Not)
+	for _, d := range q.Approvals[:min(len(q.Approvals), maxPeople)] {
+		p.Approvals = append(p.Approvals, line(d.By.Label(), maxLabel))
+	}
+	return p
+}
+
+// people words the names that a rule lists.
+func people(rules []string) []string {
+	var out []string
+	for _, r := range rules {
+		words := line(r, maxLabel)
+		switch {
+		case r == "author" || r == "merger":
+			words = "the " + r
+		case strings.HasPrefix(r, "group:"):
+			words = "members of " + strings.TrimPrefix(words, "group:")
+		}
+		if len(out) < maxPeople && !slices.Contains(out, words) {
+			out = append(out, words)
+		}
+	}
+	return out
+}
+
+func newDecisionRow(d pipeline.Decision) decisionRow {
+	r := decisionRow{
+		Look: decisionLook(d.What), Who: line(d.By.Label(), maxLabel), Name: line(d.By.Name, maxLabel), Via: line(string(d.Via), maxLabel),
+		Stage: line(d.Stage, maxLabel), At: d.At, Reason: line(d.Reason, maxWords), Rule: line(d.Rule, maxWords),
+	}
+	if d.Attempt > 1 {
+		r.Attempt = d.Attempt
+	}
+	if r.Name == r.Who {
+		r.Name = ""
+	}
+	return r
+}
+
+// newProblemRow links the place in the pipeline file at the very commit.
+func newProblemRow(v pipeline.View, p pipeline.Problem) problemRow {
+	r := problemRow{What: capital(line(p.What, maxWords)), Hint: line(p.Hint, maxWords)}
+	r.Place.Text = line(p.File, maxLabel)
+	if p.File != "" && v.SHA != "" {
+		r.Place.URL = below(v.Project, "blob", v.SHA, p.File)
+	}
+	if p.Line > 0 {
+		r.Place.Text += fmt.Sprintf(":%d:%d", p.Line, p.Column)
+		if r.Place.URL != "" {
+			r.Place.URL += fmt.Sprintf("#L%d", p.Line)
+		}
+	}
+	return r
+}
+
+func firstOf(words ...string) string {
+	for _, w := range words {
+		if w != "" {
+			return w
+		}
+	}
+	return ""
+}

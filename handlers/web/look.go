@@ -1,0 +1,109 @@
+package web
+
+import "gitlab.com/slipway-cd/slipway/pipeline"
+
+// look is how a status is shown: always a colour, a glyph and a word together.
+type look struct {
+	Tone  string // names a colour in the style sheet
+	Glyph string // names a symbol in the layout
+	Word  string
+}
+
+func deliveryLook(v pipeline.View) look {
+	switch v.Status {
+	case pipeline.StatusLoading:
+		return look{"wait", "clock", "Reading the pipeline file"}
+	case pipeline.StatusWaiting:
+		return look{"wait", "clock", "Waiting"}
+	case pipeline.StatusRunning:
+		if len(v.Questions) > 0 {
+			return look{"ask", "ask", "Waiting for people"}
+		}
+		return look{"run", "run", "Under way"}
+	case pipeline.StatusSucceeded:
+		return look{"ok", "check", "Delivered"}
+	case pipeline.StatusFailed:
+		return look{"bad", "cross", "Failed"}
+	case pipeline.StatusRolledBack:
+		return look{"back", "back", "Rolled back"}
+	case pipeline.StatusRejected:
+		return look{"bad", "ban", "Rejected"}
+	case pipeline.StatusCanceled:
+		return look{"off", "stop", "Canceled"}
+	case pipeline.StatusSuperseded:
+		return look{"off", "skip", "Superseded"}
+	case pipeline.StatusInvalid:
+		return look{"bad", "file", "Not started"}
+	case pipeline.StatusNone:
+		return look{"off", "minus", "No delivery"}
+	}
+	return look{"off", "minus", line(string(v.Status), maxLabel)}
+}
+
+func stageLook(s pipeline.StageView) look {
+	switch s.Status {
+	case pipeline.StagePending:
+		return look{"idle", "dot", "Pending"}
+	case pipeline.StageQueued:
+		return look{"wait", "clock", "Queued"}
+	case pipeline.StageRunning:
+		return look{"run", "run", "Running"}
+	case pipeline.StageAsking:
+		return look{"ask", "ask", "Asking"}
+	case pipeline.StageRollingBack:
+		return look{"back", "run", "Rolling back"}
+	case pipeline.StageSucceeded:
+		if s.Kind == pipeline.KindJudgement {
+			return look{"ok", "check", "Approved"}
+		}
+		return look{"ok", "check", "Succeeded"}
+	case pipeline.StageFailed:
+		return look{"bad", "cross", "Failed"}
+	case pipeline.StageRolledBack:
+		return look{"back", "back", "Rolled back"}
+	case pipeline.StageRejected:
+		return look{"bad", "ban", "Rejected"}
+	case pipeline.StageExpired:
+		return look{"bad", "clock", "Expired"}
+	case pipeline.StageCanceled:
+		return look{"off", "stop", "Canceled"}
+	case pipeline.StageSkipped:
+		return look{"off", "minus", "Skipped"}
+	case pipeline.StageSuperseded:
+		return look{"off", "skip", "Superseded"}
+	}
+	return look{"off", "minus", line(s.Word, maxLabel)}
+}
+
+func decisionLook(v pipeline.Verb) look {
+	switch v {
+	case pipeline.VerbApprove:
+		return look{"ok", "check", "Approved"}
+	case pipeline.VerbReject:
+		return look{"bad", "ban", "Rejected"}
+	case pipeline.VerbCancel:
+		return look{"off", "stop", "Canceled"}
+	case pipeline.VerbRetry:
+		return look{"run", "again", "Retried"}
+	case pipeline.VerbRollback:
+		return look{"back", "back", "Rolled back"}
+	case pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown:
+	}
+	return look{"off", "minus", line(string(v), maxLabel)}
+}
+
+func kindWord(k pipeline.StageKind) string {
+	switch k {
+	case pipeline.KindDeploy:
+		return "Deploy"
+	case pipeline.KindJudgement:
+		return "Question to people"
+	case pipeline.KindWait:
+		return "Wait"
+	case pipeline.KindJob:
+		return "CI job"
+	case pipeline.KindRollback:
+		return "Rollback"
+	}
+	return line(string(k), maxLabel)
+}
