@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -88,6 +89,30 @@ func TestTwoStepsOfOneClaimInOneBatchAreOne(t *testing.T) {
 	wg.Wait()
 	if errs[0] != nil || !errors.Is(errs[1], store.ErrFenced) {
 		t.Errorf("%v", errs)
+	}
+	check(t, s)
+}
+
+func TestTwoSettlementsOfOneAttemptInOneBatchAreOne(t *testing.T) {
+	s := openTest(t, filepath.Join(t.TempDir(), "a.db"))
+	ctx := t.Context()
+	_, effect := underway(t, s)
+	again := store.Settlement{Of: effect.Of, Key: effect.Key, Fence: effect.Fence, RetryAt: time.Now().Add(time.Hour)}
+	over := store.Settlement{Of: effect.Of, Key: effect.Key, Fence: effect.Fence, Outcome: &store.Event{Kind: "done"}}
+	release := hold(t, s)
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i, settlement := range []store.Settlement{again, over} {
+		wg.Go(func() { errs[i] = s.Settle(ctx, settlement) })
+		waitQueued(t, s, i+1)
+	}
+	release()
+	wg.Wait()
+	if errs[0] != nil || !errors.Is(errs[1], store.ErrFenced) {
+		t.Errorf("%v", errs)
+	}
+	if list := must[[]store.EffectClaim](t)(s.Effects(ctx, "delivery/1")); len(list) != 2 {
+		t.Errorf("%+v", list)
 	}
 	check(t, s)
 }

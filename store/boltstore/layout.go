@@ -40,6 +40,7 @@ const (
 	metaEpoch  = "epoch"
 	metaSeq    = "seq"   // the last sequence number that was given out
 	metaTotal  = "total" // how many documents there are
+	metaCopy   = "copy"  // there only in copies that Backup made
 )
 
 func bucketNames() []string {

@@ -115,10 +115,37 @@ func TestABackupIsADatabaseAndFencesGrowOverIt(t *testing.T) {
 	if e := must[[]store.EffectClaim](t)(restored.ClaimEffects(ctx, "deploy", 1))[0]; !e.Unknown || e.Fence <= effect.Fence {
 		t.Errorf("%+v", e)
 	}
+	// It may have been carried out after the backup was made.
+	if e := must[[]store.EffectClaim](t)(restored.ClaimEffects(ctx, "note", 1))[0]; !e.Unknown || e.Attempt != 1 {
+		t.Errorf("%+v", e)
+	}
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := s.Backup(cancelled, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestOnlyCopiesDoubtTheirPendingEffects(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		restored bool
+	}{
+		{"the file itself, after a backup and an orderly end", false},
+		{"a file that the operator calls restored", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "a.db")
+			s := openTest(t, path)
+			underway(t, s)
+			must[any](t)(nil, s.Backup(t.Context(), io.Discard))
+			must[any](t)(nil, s.Close())
+			s = must[*Store](t)(Open(Options{Path: path, Restored: c.restored}))
+			defer func() { must[any](t)(nil, s.Close()) }()
+			if e := must[[]store.EffectClaim](t)(s.ClaimEffects(t.Context(), "note", 1))[0]; e.Unknown != c.restored {
+				t.Errorf("%+v", e)
+			}
+		})
 	}
 }
 

@@ -348,6 +348,10 @@ func (a *aggregate) running(key string, fence uint64) *effect {
 	return nil
 }
 
+// longestSleep bounds a timer. Timers stand still while a machine is suspended and
+// don't follow a clock that is set, so a due time could pass unnoticed for long.
+const longestSleep = time.Minute
+
 // arm sets the timer to the earliest alarm.
 func (s *schedule) arm() {
 	if s.timer == nil {
@@ -368,7 +372,7 @@ func (s *schedule) arm() {
 		s.timer.Stop()
 		return
 	}
-	s.timer.Reset(max(time.Duration(next-s.now().UnixNano()), 0))
+	s.timer.Reset(min(max(time.Duration(next-s.now().UnixNano()), 0), longestSleep))
 }
 
 // ring moves everything whose time has come.

@@ -329,7 +329,7 @@ func (st *step) applied(s *Store) {
 	c := s.schedule
 	a := c.get(st.ID)
 	w := a.busy()
-	w.fence, w.hold = 0, 0
+	w.fence = 0
 	w.events = slices.DeleteFunc(w.events, func(seq uint64) bool { return slices.Contains(st.Consumed, seq) })
 	c.inbox -= len(st.Consumed)
 	due := int64(0)

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"sync"
@@ -39,6 +38,10 @@ type Options struct {
 	UnknownGrace time.Duration
 	// DedupWindow is how long keys of events are remembered; 0 is 7 days.
 	DedupWindow time.Duration
+	// Restored says that the file is an old copy: effects that it has as pending may
+	// have been carried out since, so all of them become unknown. Files that Backup
+	// wrote say so themselves.
+	Restored bool
 }
 
 func (o *Options) complete() error {
@@ -91,6 +94,8 @@ type Store struct {
 	schedule *schedule
 	fence    uint64
 	readers  withdrawals
+
+	backups sync.Mutex // one at a time marks its copy
 }
 
 var _ store.Store = (*Store)(nil)
@@ -119,7 +124,7 @@ func Open(o Options) (*Store, error) {
 	s.queue.limit = o.BatchMax
 	s.memory.window = o.DedupWindow.Nanoseconds()
 	s.memory.seen = map[keyHash]int64{}
-	if err := s.load(o.UnknownGrace); err != nil {
+	if err := s.load(o); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the database %s: %w", o.Path, err), db.Close())
 	}
 	s.schedule.timer = time.AfterFunc(time.Hour, s.ring)
@@ -147,11 +152,17 @@ func openFile(path string, o bolt.Options) (*bolt.DB, error) {
 }
 
 // load prepares the file and rebuilds what memory knows.
-func (s *Store) load(grace time.Duration) error {
-	if err := s.db.Update(s.prepare); err != nil {
+func (s *Store) load(o Options) error {
+	err := s.db.Update(func(tx *bolt.Tx) error {
+		if err := s.prepare(tx); err != nil {
+			return err
+		}
+		return doubt(tx, o.Restored)
+	})
+	if err != nil {
 		return err
 	}
-	return s.db.View(func(tx *bolt.Tx) error { return s.rebuild(tx, grace) })
+	return s.db.View(func(tx *bolt.Tx) error { return s.rebuild(tx, o.UnknownGrace) })
 }
 
 // prepare creates the buckets and raises the epoch, so that fences grow.
@@ -291,32 +302,6 @@ func (s *Store) read(read func(*bolt.Tx) error) error {
 		return store.ErrClosed
 	}
 	return err
-}
-
-// Backup writes a consistent copy of the whole database, which Open can open.
-// Writes go on meanwhile. It gives up between two blocks when ctx ends.
-func (s *Store) Backup(ctx context.Context, w io.Writer) error {
-	err := s.view(ctx, func(tx *bolt.Tx) error {
-		_, err := tx.WriteTo(untilDone{ctx, w})
-		return err
-	})
-	if err != nil {
-		return fmt.Errorf("back up the database %s: %w", s.path, err)
-	}
-	return nil
-}
-
-// untilDone is a writer that fails when the context has ended.
-type untilDone struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (u untilDone) Write(b []byte) (int, error) {
-	if err := u.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return u.w.Write(b)
 }
 
 // Stats counts from memory; only the age of the oldest event is read.

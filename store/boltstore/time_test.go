@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,6 +54,29 @@ func TestNobodyPollsWhileNothingIsDue(t *testing.T) {
 		defer cancel()
 		// A store that polled would need very long for this in the bubble's time.
 		if _, err := s.Claim(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAClockThatIsSetForwardIsNoticedWithinAMinute(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.db")
+	synctest.Test(t, func(t *testing.T) {
+		var ahead atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		s := must[*Store](t)(Open(Options{Path: path, Now: now}))
+		must[[]bool](t)(s.Deliver(t.Context(), poke("delivery/1", "")))
+		step := stepOf(must[[]store.Claim](t)(s.Claim(t.Context(), 1))[0])
+		step.Due = now().Add(24 * time.Hour)
+		if err := s.Commit(t.Context(), step); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ahead.Store(int64(24 * time.Hour)) // as after a suspended machine
+		if c := must[[]store.Claim](t)(s.Claim(t.Context(), 1))[0]; !c.IsDue || time.Since(began) > time.Minute {
+			t.Errorf("after %s: %+v", time.Since(began), c)
+		}
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})

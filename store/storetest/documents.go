@@ -73,6 +73,31 @@ func listCases() []testCase {
 				b.Error(d)
 			}
 		}},
+		{"a change of any one field is seen by look-ups", func(b *bench) {
+			x := store.Index{Project: 1, MergeRequest: 2, SHA: "s", Started: moment(1)}
+			for i, change := range []func(){
+				func() {},
+				func() { x.SHA = "t" },
+				func() { x.MergeRequest = 3 },
+				func() { x.Project = 4 },
+				func() { x.Started = moment(7) },
+				func() { x.Hidden = true },
+				func() { x.Hidden = false },
+			} {
+				change()
+				x.Title = fmt.Sprint(i)
+				b.stepped("delivery/1", func(c *store.Commit) { c.Index = x })
+				for _, q := range []store.Query{{SHA: x.SHA}, {Project: x.Project, MergeRequest: x.MergeRequest}, {Project: x.Project, WithHidden: true}} {
+					if d := cmp.Diff([]string{x.Title}, b.titles(q)); d != "" {
+						b.Errorf("%+v: %s", q, d)
+					}
+				}
+				if got := b.titles(store.Query{}); (got == nil) != x.Hidden {
+					b.Errorf("change %d: the list has %v", i, got)
+				}
+				b.checked()
+			}
+		}},
 		{"pages show every document once", func(b *bench) {
 			for i := range 23 {
 				b.stepped(store.ID(fmt.Sprintf("delivery/%02d", i)), func(c *store.Commit) {
