@@ -47,7 +47,9 @@ func (s *stepper) planned(e Planned) error {
 	if s.plan == nil {
 		return errors.New("its plan is missing")
 	}
-	s.d.PlanRef, s.d.MergeRequest, s.d.Reason, s.d.Problems = e.PlanRef, s.plan.MergeRequest, Reason{}, nil
+	// The plan was made from what GitLab answered; until now there was only a hook's word.
+	s.d.Project, s.d.MergeRequest = s.plan.Project, s.plan.MergeRequest
+	s.d.PlanRef, s.d.Reason, s.d.Problems = e.PlanRef, Reason{}, nil
 	if !e.At.IsZero() {
 		s.d.MergeRequest.MergedAt = e.At.UTC()
 	}

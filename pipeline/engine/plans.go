@@ -60,3 +60,9 @@ func planRef(ev pipeline.Event) string {
 	}
 	return ""
 }
+
+// ReadPlan reads the plan behind a blob reference, nil for "".
+func ReadPlan(ctx context.Context, s store.Store, ref string) (*pipeline.Plan, error) {
+	c := planCache{store: s}
+	return c.get(ctx, ref)
+}

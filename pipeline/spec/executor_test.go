@@ -26,12 +26,12 @@ func (s source) PipelineFile(context.Context, pipeline.Project, string) ([]byte,
 	return []byte(s.file), s.fileErr
 }
 
-func (s source) Describe(context.Context, pipeline.Project, int64, string) (pipeline.Commit, pipeline.MergeRequest, error) {
+func (s source) Describe(context.Context, int64, int64, string) (spec.Input, error) {
 	in := input()
 	if s.targetBranch != "" {
 		in.MergeRequest.TargetBranch = s.targetBranch
 	}
-	return in.Commit, in.MergeRequest, s.describeErr
+	return in, s.describeErr
 }
 
 type blobs map[string][]byte

@@ -16,8 +16,9 @@ type Source interface {
 	// PipelineFile reads FileName at a commit. The error is, or wraps, ErrNoFile if the
 	// commit has none. It need not read more than MaxFile+1 bytes.
 	PipelineFile(ctx context.Context, project pipeline.Project, sha string) ([]byte, error)
-	// Describe looks up the commit and the merge request.
-	Describe(ctx context.Context, project pipeline.Project, mergeRequest int64, sha string) (pipeline.Commit, pipeline.MergeRequest, error)
+	// Describe looks up what was merged. Nothing that a hook said of it is believed: the
+	// project's path decides what it may do.
+	Describe(ctx context.Context, project, mergeRequest int64, sha string) (Input, error)
 }
 
 // LoaderOptions are what a Loader needs; all of it.
@@ -57,16 +58,16 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	if len(found) > 0 {
 		return pipeline.PlanRefused{Problems: found}, nil
 	}
-	commit, mr, err := l.o.Source.Describe(ctx, d.Project, d.MergeRequest.IID, d.SHA)
+	in, err := l.o.Source.Describe(ctx, d.Project.ID, d.MergeRequest.IID, d.SHA)
 	if err != nil {
 		return nil, fmt.Errorf("look up !%d of %s: %w", d.MergeRequest.IID, d.Project.Path, err)
 	}
-	if yes, why := file.Delivers(d.Project, mr); !yes {
+	if yes, why := file.Delivers(in.Project, in.MergeRequest); !yes {
 		return pipeline.Failed{
 			Effect: t.Effect.Do.ActionKind(), Key: t.Effect.Key, Code: pipeline.ReasonCondition, Detail: why,
 		}, nil
 	}
-	plan, found := Compile(file, Input{Project: d.Project, Commit: commit, MergeRequest: mr}, l.o.Operator)
+	plan, found := Compile(file, in, l.o.Operator)
 	if len(found) > 0 {
 		return pipeline.PlanRefused{Problems: found}, nil
 	}
@@ -74,7 +75,7 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.Planned{PlanRef: ref, At: mr.MergedAt}, nil
+	return pipeline.Planned{PlanRef: ref, At: in.MergeRequest.MergedAt}, nil
 }
 
 func putPlan(ctx context.Context, blobs Blobs, plan *pipeline.Plan) (string, error) {

@@ -117,7 +117,7 @@ type Slack struct {
 type Cluster struct {
 	Name       string `yaml:"name"`
 	InCluster  bool   `yaml:"in_cluster"` // the one that Slipway itself runs in
-	Kubeconfig string `yaml:"kubeconfig"` // path; "" is the usual one
+	Kubeconfig string `yaml:"kubeconfig"` // path
 	Context    string `yaml:"context"`    // "" is the file's current one
 }
 
@@ -286,6 +286,8 @@ func (c *Config) checkPlaces() error {
 			return fmt.Errorf("clusters[%d].name: %q is there twice", i, cl.Name)
 		case cl.InCluster && (cl.Kubeconfig != "" || cl.Context != ""):
 			return fmt.Errorf("clusters[%d]: in_cluster and kubeconfig exclude each other", i)
+		case !cl.InCluster && cl.Kubeconfig == "":
+			return fmt.Errorf("clusters[%d]: kubeconfig (a path) or in_cluster: true is required", i)
 		}
 		clusters[cl.Name] = true
 	}

@@ -1,0 +1,202 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/chatops"
+	"gitlab.com/slipway-cd/slipway/chatops/slack"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/gitlab"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/engine"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
+)
+
+// buildAdapters makes the adapters and the engine that drives them.
+func (a *App) buildAdapters() error {
+	cfg := a.o.Config
+	people, err := a.buildSlack()
+	if err != nil {
+		return err
+	}
+	a.gitlab, err = gitlab.New(gitlab.Options{
+		URL: cfg.GitLab.URL, Token: cfg.GitLab.Token.Reveal(), ConsoleURL: consoleURL(cfg), Mention: cfg.GitLab.Mention,
+		Parse:  func(body string) (pipeline.Request, bool) { return commented(cfg.GitLab.Mention, body) },
+		People: people, Logger: a.log,
+	})
+	if err != nil {
+		return err
+	}
+	pools, err := a.pools()
+	if err != nil {
+		return err
+	}
+	a.engine, err = engine.New(engine.Options{
+		Store: a.store, Pools: pools, Logger: a.log, OnChange: a.changed, OnEffect: a.metrics.effect,
+	})
+	return err
+}
+
+// consoleURL is the base of the delivery pages, "" without pages.
+func consoleURL(cfg *config.Config) string {
+	if cfg.Console.Access == "off" {
+		return ""
+	}
+	return cfg.URL + "/deliveries"
+}
+
+func (a *App) buildSlack() (gitlab.People, error) {
+	cfg := a.o.Config
+	if cfg.Slack == nil {
+		return nil, nil
+	}
+	var err error
+	a.slack, err = slack.New(slack.Options{
+		Token: cfg.Slack.Token.Reveal(), SigningSecret: cfg.Slack.SigningSecret.Reveal(), APIURL: cfg.Slack.APIURL,
+		ConsoleURL: consoleURL(cfg), DefaultChannel: cfg.Slack.Channel, People: cfg.Slack.People,
+		MatchEmail: cfg.Slack.MatchEmail, Logger: a.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return people{a.slack}, nil
+}
+
+// commented reads a command from a comment.
+func commented(mention, body string) (pipeline.Request, bool) {
+	c, ok := chatops.ParseCommand(mention, body)
+	if !ok {
+		return pipeline.Request{}, false
+	}
+	return c.Request(), true
+}
+
+// deliverer hands events to the engine, which is built after the adapters.
+type deliverer struct{ app *App }
+
+func (d deliverer) Deliver(ctx context.Context, delivery, key string, e pipeline.Event) (bool, error) {
+	return d.app.engine.Deliver(ctx, delivery, key, e)
+}
+
+// inbox is deliverer for those who need not know whether the event was new.
+type inbox struct{ app *App }
+
+func (i inbox) Deliver(ctx context.Context, delivery, key string, e pipeline.Event) error {
+	_, err := i.app.engine.Deliver(ctx, delivery, key, e)
+	return err
+}
+
+// people lets GitLab's adapter ask Slack's who somebody is.
+type people struct{ slack *slack.Client }
+
+func (p people) GitLabUser(ctx context.Context, slackID string) (gitlab.Who, error) {
+	username, email, err := p.slack.GitLabUser(ctx, slackID)
+	return gitlab.Who{Username: username, Email: email}, err
+}
+
+// operator is the configuration as the pipeline file's compiler wants it.
+type operator struct{ *config.Config }
+
+func (o operator) Defaults(string) spec.Defaults {
+	d := spec.Defaults{TurnRed: o.GitLab.TurnRed}
+	if o.Slack != nil {
+		d.Channel = o.Slack.Channel
+	}
+	return d
+}
+
+// repository is GitLab as the loader and the deployer want it.
+type repository struct{ *gitlab.Client }
+
+func (r repository) PipelineFile(ctx context.Context, project pipeline.Project, sha string) ([]byte, error) {
+	data, err := r.Client.PipelineFile(ctx, project.ID, sha)
+	if errors.Is(err, gitlab.ErrNoFile) {
+		return nil, spec.ErrNoFile
+	}
+	return data, err
+}
+
+func (r repository) Describe(ctx context.Context, project, mergeRequest int64, sha string) (spec.Input, error) {
+	p, err := r.Client.Project(ctx, project)
+	if err != nil {
+		return spec.Input{}, err
+	}
+	commit, mr, err := r.Client.Describe(ctx, project, mergeRequest, sha)
+	return spec.Input{Project: p, Commit: commit, MergeRequest: mr}, err
+}
+
+func (r repository) Files(ctx context.Context, project pipeline.Project, sha, path string) (fs.FS, error) {
+	return r.Client.Files(ctx, project.ID, sha, path)
+}
+
+// pools says who carries out what, how much of it at a time, and for how long.
+func (a *App) pools() ([]engine.Pool, error) {
+	loader, err := spec.NewLoader(spec.LoaderOptions{Source: repository{a.gitlab}, Operator: operator{a.o.Config}, Blobs: a.store})
+	if err != nil {
+		return nil, err
+	}
+	evaluator, err := spec.NewEvaluator()
+	if err != nil {
+		return nil, err
+	}
+	rollbacks, err := spec.NewRollbacks(spec.RollbacksOptions{Blobs: a.store, Inbox: inbox{a}})
+	if err != nil {
+		return nil, err
+	}
+	deployer, err := deploy.New(deploy.Options{
+		Source: repository{a.gitlab}, Blobs: a.store, Clusters: newClusters(a.o.Config, a.log), Logger: a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("build the deployer: %w", err)
+	}
+	pools := []engine.Pool{
+		{Name: "load", Executor: loader, Size: 8, Timeout: 2 * time.Minute, GiveUp: time.Hour,
+			Actions: []pipeline.Action{pipeline.LoadPlan{}}},
+		{Name: "local", Executor: evaluator, Size: 2, Timeout: 10 * time.Second, GiveUp: time.Minute,
+			Actions: []pipeline.Action{pipeline.Evaluate{}}},
+		{Name: "start", Executor: rollbacks, Size: 2, Timeout: 10 * time.Second,
+			Actions: []pipeline.Action{pipeline.StartRollback{}}},
+		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
+			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{}}},
+		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
+		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
+			Actions: []pipeline.Action{pipeline.Answer{}}},
+		{Name: "apply", Executor: deployer, Size: 8, Timeout: 5 * time.Minute,
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}}},
+		{Name: "watch", Executor: deployer, Size: 512,
+			Actions: []pipeline.Action{pipeline.Observe{}}},
+	}
+	return append(pools, engine.Pool{
+		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+		Actions: []pipeline.Action{pipeline.WriteMessage{}},
+	}), nil
+}
+
+// messages sends to Slack, or says that there is none.
+type messages struct{ slack *slack.Client }
+
+func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if m.slack == nil {
+		return nil, &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: "the operator has not set Slack up, so nobody was told in " + t.Plan.Channel}
+	}
+	return m.slack.Execute(ctx, t)
+}
+
+// answers go back the way that the request came.
+type answers struct {
+	gitlab *gitlab.Client
+	slack  *slack.Client
+}
+
+func (x *answers) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if do, ok := t.Effect.Do.(pipeline.Answer); ok && do.Request.Via == pipeline.ViaSlack && x.slack != nil {
+		return x.slack.Execute(ctx, t)
+	}
+	return x.gitlab.Execute(ctx, t)
+}

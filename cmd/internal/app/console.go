@@ -1,0 +1,134 @@
+package app
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+
+	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/handlers/web"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/engine"
+	"gitlab.com/slipway-cd/slipway/store"
+)
+
+// changed hears every committed step.
+func (a *App) changed(c engine.Change) {
+	a.metrics.changed(c)
+	if c.After != nil {
+		a.changes.tell(c.After.ID)
+	}
+}
+
+// changes tells the pages that something has changed.
+type changes struct {
+	mu   sync.Mutex
+	next int
+	subs map[int]subscription
+}
+
+type subscription struct {
+	delivery string // "" hears of all
+	c        chan struct{}
+}
+
+func newChanges() *changes { return &changes{subs: map[int]subscription{}} }
+
+func (c *changes) tell(delivery string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.subs {
+		if s.delivery == "" || s.delivery == delivery {
+			select {
+			case s.c <- struct{}{}:
+			default: // it has not looked since the last one, and will see both at once
+			}
+		}
+	}
+}
+
+func (c *changes) subscribe(delivery string) (<-chan struct{}, func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	id := c.next
+	c.next++
+	ch := make(chan struct{}, 1)
+	c.subs[id] = subscription{delivery: delivery, c: ch}
+	return ch, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.subs, id)
+	}
+}
+
+// source is the store as the pages want it.
+type source struct {
+	store   store.Store
+	changes *changes
+}
+
+// Deliveries implements web.Source.
+func (s *source) Deliveries(ctx context.Context, before string, limit int) ([]pipeline.View, string, error) {
+	page, err := s.store.List(ctx, store.Query{Kind: engine.KindDelivery, Before: before, Limit: limit})
+	if err != nil {
+		return nil, "", fmt.Errorf("list deliveries: %w", err)
+	}
+	views := make([]pipeline.View, 0, len(page.Documents))
+	for _, doc := range page.Documents {
+		v, err := s.view(ctx, doc)
+		if err != nil {
+			return nil, "", err
+		}
+		views = append(views, v)
+	}
+	return views, page.Next, nil
+}
+
+// Delivery implements web.Source.
+func (s *source) Delivery(ctx context.Context, id string) (pipeline.View, error) {
+	doc, err := s.store.Get(ctx, engine.Delivery(id))
+	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
+		return pipeline.View{}, web.ErrNotFound
+	}
+	if err != nil {
+		return pipeline.View{}, fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	return s.view(ctx, doc)
+}
+
+func (s *source) view(ctx context.Context, doc store.Document) (pipeline.View, error) {
+	d, err := pipeline.DecodeDelivery(doc.Data)
+	if err != nil {
+		return pipeline.View{}, err
+	}
+	plan, err := engine.ReadPlan(ctx, s.store, d.PlanRef)
+	if err != nil {
+		return pipeline.View{}, err
+	}
+	return pipeline.NewView(plan, &d), nil
+}
+
+// Changes implements web.Source.
+func (s *source) Changes(id string) (<-chan struct{}, func()) { return s.changes.subscribe(id) }
+
+// guard asks for the operator's password before it lets anyone read.
+func guard(c config.Console, next http.Handler) http.Handler {
+	if c.Access != "password" {
+		return next
+	}
+	want := sha256.Sum256([]byte(c.Username + "\x00" + c.Password.Reveal()))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, password, _ := r.BasicAuth()
+		got := sha256.Sum256([]byte(user + "\x00" + password))
+		if subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="Slipway", charset="UTF-8"`)
+			http.Error(w, "A name and a password are needed to read here.", http.StatusUnauthorized)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,184 @@
+// Package demo runs Slipway for people who want to see it: the simulated company of
+// package world, the ordinary app against it, and a page that shows GitLab, Slack, the
+// cluster and Slipway side by side.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
+	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
+)
+
+// The merge requests of the demo.
+const (
+	firstTitle = "Open the shop"
+	goodTitle  = "Show the delivery date at checkout"
+	badTitle   = "Keep sessions in a second container"
+)
+
+// Options for Run.
+type Options struct {
+	Listen string    // of the page; "127.0.0.1:8090" if empty, another port if that is taken
+	Script bool      // no page: play everything through, and end
+	Out    io.Writer // what people read
+	Log    *slog.Logger
+}
+
+// Run shows the demo until ctx ends. With Options.Script it plays it to its end instead,
+// and returns an error if something did not happen as it should.
+func Run(ctx context.Context, o Options) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	fmt.Fprintln(o.Out, "Starting a GitLab, a Slack and a Kubernetes cluster (all simulated), and Slipway ...")
+	dir, err := os.MkdirTemp("", "slipway-demo-")
+	if err != nil {
+		return fmt.Errorf("start the demo: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	s, err := build(dir, o.Log)
+	if err != nil {
+		return fmt.Errorf("start the demo: %w", err)
+	}
+	defer s.world.Close()
+	g.Go(func() error { return s.app.Run(ctx) })
+	if o.Script {
+		g.Go(func() error {
+			defer cancel()
+			return s.script(ctx, o.Out)
+		})
+	} else {
+		g.Go(func() error { return s.show(ctx, o) })
+	}
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// stage is everything that plays.
+type stage struct {
+	world *world.World
+	app   *app.App
+	good  int64 // merge requests
+	bad   int64
+	ready chan struct{} // closed when the first release is delivered
+}
+
+func build(dir string, log *slog.Logger) (*stage, error) {
+	w, err := world.New(world.Options{Dir: dir})
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{world: w, ready: make(chan struct{})}
+	if err := s.buildApp(dir, log); err != nil {
+		w.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *stage) buildApp(dir string, log *slog.Logger) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	addr := l.Addr().String()
+	data, err := s.world.Config(addr)
+	if err != nil {
+		return err
+	}
+	cfg, err := config.Parse(data, os.LookupEnv)
+	if err != nil {
+		return fmt.Errorf("the demo's own configuration: %w", err)
+	}
+	cfg.Database = filepath.Join(dir, "slipway.db")
+	if s.app, err = app.New(app.Options{Config: cfg, Logger: log, Listener: l}); err != nil {
+		return err
+	}
+	return s.world.Connect("http://" + addr)
+}
+
+// show serves the page and delivers the first release, so that there is something to
+// go back to.
+func (s *stage) show(ctx context.Context, o Options) error {
+	l, err := listen(o.Listen)
+	if err != nil {
+		return err
+	}
+	p, err := newPage(s)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{Handler: p, ReadHeaderTimeout: 5 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return srv.Close()
+	})
+	g.Go(func() error {
+		if err := s.open(ctx); err != nil {
+			return fmt.Errorf("deliver the first release: %w", err)
+		}
+		close(s.ready)
+		return nil
+	})
+	fmt.Fprintf(o.Out, "\n  Open http://%s in a browser, and merge something.\n\n  Ctrl-C ends the demo and removes what it made.\n\n", l.Addr())
+	return g.Wait()
+}
+
+// listen takes the address, or another port if somebody has it and nobody insisted.
+func listen(addr string) (net.Listener, error) {
+	if addr != "" {
+		return net.Listen("tcp", addr)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:8090")
+	if err != nil {
+		return net.Listen("tcp", "127.0.0.1:0")
+	}
+	return l, nil
+}
+
+// open delivers the first release and opens the merge requests to play with.
+func (s *stage) open(ctx context.Context) error {
+	first, err := s.world.Good(firstTitle, "open-the-shop")
+	if err != nil {
+		return err
+	}
+	if s.good, err = s.world.Good(goodTitle, "delivery-date"); err != nil {
+		return err
+	}
+	if s.bad, err = s.world.Bad(badTitle, "sessions"); err != nil {
+		return err
+	}
+	if _, err := s.world.GitLab.Merge(s.world.Project, first, s.world.Ben, gitlabsim.MergeCommit); err != nil {
+		return err
+	}
+	if err := s.world.PressWhenAsked(ctx, first, world.SlackAda, "Approve"); err != nil {
+		return err
+	}
+	return s.world.AwaitNote(ctx, first, "succeeded")
+}
