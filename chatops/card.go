@@ -234,16 +234,19 @@ func note(s pipeline.StageView) (Note, bool) {
 	case pipeline.StageFailed, pipeline.StageRolledBack, pipeline.StageExpired:
 		n.Text = firstOf(reason, s.Word)
 		if s.Previous != "" && s.Status == pipeline.StageRolledBack {
-			n.Text += ", back to " + s.Previous
+			n.Text += "; " + s.Previous + " runs again"
 		}
 		n.Log = tail(log)
 	case pipeline.StageSucceeded:
 		if s.Now == "" || s.Environment == "" {
 			return n, false
 		}
-		n.Text = Line(s.Environment, maxLabel) + " runs " + s.Now
+		n.Text = "runs " + s.Now
+		if s.Environment != s.Name {
+			n.Text = Line(s.Environment, maxLabel) + " " + n.Text
+		}
 		if s.Previous != "" && s.Previous != s.Now {
-			n.Text += ", before " + s.Previous
+			n.Text += " (was " + s.Previous + ")"
 		}
 	case pipeline.StageSkipped:
 		n.Text = "skipped, because " + firstOf(reason, "it was not wanted")

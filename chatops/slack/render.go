@@ -15,11 +15,14 @@ import (
 // Limits of Block Kit, in characters, with some room because Slack counts an emoji as
 // several. Source: https://docs.slack.dev/reference/block-kit
 const (
-	maxSection  = 2800 // of 3,000
+	maxSection  = 2800   // of 3,000
+	maxMessage  = 12_000 // of all texts together; Slack refuses some 13,000
+	maxQuestion = 2500
 	maxValue    = 2000 // of a button
 	maxFallback = 1000 // of 4,000
 	maxLabel    = 400  // of a piece of text within a line, after escaping
 	maxLogBlock = 1500
+	maxLogs     = 2
 )
 
 // What buttons are called in the payloads that come back.
@@ -32,6 +35,7 @@ const (
 type message struct {
 	text   string
 	blocks []api.Block
+	left   int // characters that may still be shown
 }
 
 // sum tells renderings apart.
@@ -56,16 +60,26 @@ func (m message) options(delivery string) []api.MsgOption {
 
 // render makes the message of a card.
 func render(c chatops.Card) message {
-	m := message{text: escape(c.Summary, maxFallback)}
+	m := message{text: escape(c.Summary, maxFallback), left: maxMessage}
 	m.section(c.Icon+" "+bold(link(c.Title, maxLabel)), escape(c.Status, maxLabel))
-	m.context(" · ", links(c.Facts)...)
+	var facts []string
+	for _, f := range c.Facts {
+		facts = append(facts, link(f, maxLabel))
+	}
+	m.context(" · ", facts...)
 	m.stages(c)
+	logs := 0
 	for _, n := range c.Notes {
-		if len(n.Log) > 0 && len(m.blocks) < 12 {
+		if len(n.Log) > 0 && logs < maxLogs {
 			m.section(code(n.Log, maxLogBlock))
+			logs++
 		}
 	}
 	for _, q := range c.Questions {
+		if m.left < maxQuestion {
+			m.context("", "🙋 More questions are open than fit here.")
+			break
+		}
 		m.question(c, q)
 	}
 	var lines []string
@@ -73,23 +87,19 @@ func render(c chatops.Card) message {
 		lines = append(lines, decision(d))
 	}
 	m.context("\n", lines...)
-	m.context(" · ", links(c.Links)...)
+	var links []string
+	for _, f := range c.Links {
+		if _, ok := address(f.URL); ok {
+			links = append(links, link(f, maxLabel))
+		}
+	}
+	m.context(" · ", links...)
 	lines = nil
 	for _, w := range c.Warnings {
 		lines = append(lines, "⚠️ "+escape(w, maxLabel))
 	}
 	m.context("\n", lines...)
 	return m
-}
-
-func links(fs []chatops.Fragment) []string {
-	var out []string
-	for _, f := range fs {
-		if s := link(f, maxLabel); s != "" {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 // stages shows the strip, and below it what stages have to say.
@@ -100,7 +110,7 @@ func (m *message) stages(c chatops.Card) {
 	}
 	lines := []string{joined(strip, " → ", maxSection/2)}
 	for _, n := range c.Notes {
-		lines = append(lines, n.Icon+" "+bold(link(n.Stage, 100))+" "+escape(n.Text, maxLabel))
+		lines = append(lines, n.Icon+" "+bold(link(n.Stage, 100))+": "+escape(n.Text, maxLabel))
 	}
 	for _, p := range c.Problems {
 		lines = append(lines, "• "+escape(p, maxLabel))
@@ -109,9 +119,9 @@ func (m *message) stages(c chatops.Card) {
 }
 
 func (m *message) question(c chatops.Card, q chatops.Question) {
-	details := []string{"Answered by " + escape(q.Who, maxLabel)}
+	details := []string{"Who: " + escape(q.Who, maxLabel)}
 	if q.Environment != "" {
-		details = append(details, escape(q.Environment, 100)+" comes next")
+		details = append(details, "next: "+escape(q.Environment, 100))
 	}
 	if q.Approvals != "" {
 		details = append(details, escape(q.Approvals, maxLabel))
@@ -172,15 +182,22 @@ func mrkdwn(s string) *api.TextBlockObject {
 }
 
 func (m *message) section(lines ...string) {
-	if s := joined(lines, "\n", maxSection); s != "" {
+	if s := m.take("\n", lines); s != "" {
 		m.blocks = append(m.blocks, api.NewSectionBlock(mrkdwn(s), nil, nil))
 	}
 }
 
 func (m *message) context(between string, parts ...string) {
-	if s := joined(parts, between, maxSection); s != "" {
+	if s := m.take(between, parts); s != "" {
 		m.blocks = append(m.blocks, api.NewContextBlock("", mrkdwn(s)))
 	}
+}
+
+// take joins what a block shows, as far as the message has room for it.
+func (m *message) take(between string, parts []string) string {
+	s := joined(parts, between, min(maxSection, m.left))
+	m.left -= utf8.RuneCountInString(s)
+	return s
 }
 
 // joined puts whole parts together up to most characters, and says how many were left out.
@@ -194,6 +211,9 @@ func joined(parts []string, between string, most int) string {
 		}
 		n := utf8.RuneCountInString(p) + utf8.RuneCountInString(between)
 		if size+n > most-room {
+			if most < room {
+				return ""
+			}
 			fmt.Fprintf(&out, "%s… and %d more", between, len(parts)-i)
 			break
 		}
