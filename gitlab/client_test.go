@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 // against is a client of a server that answers as told.
@@ -166,6 +167,30 @@ func TestRefusalsQuoteGitLabAndNeverTheToken(t *testing.T) {
 	f, ok := pipeline.AsFailure(err)
 	if !ok || !f.Permanent || !strings.Contains(f.Detail, "body is too long") || len([]rune(f.Detail)) > maxDetail || strings.Contains(f.Error(), "secret-token") {
 		t.Errorf("got %+v", f)
+	}
+}
+
+func TestAnAddressCountsOnlyWhereGitLabVouchesForIt(t *testing.T) {
+	for name, tt := range map[string]struct {
+		users string
+		want  int64
+		says  string
+	}{
+		"public":                        {`[{"id": 1, "public_email": "Ada@example.com"}]`, 1, ""},
+		"confirmed, as admins see it":   {`[{"id": 1, "email": "ada@example.com", "confirmed_at": "2026-01-01T00:00:00Z"}]`, 1, ""},
+		"unconfirmed, as admins see it": {`[{"id": 1, "email": "ada@example.com"}]`, 0, "No GitLab user"},
+		"a user whose name is similar":  {`[{"id": 1, "name": "ada@example.com"}]`, 0, "No GitLab user"},
+		"two of them":                   {`[{"id": 1, "public_email": "ada@example.com"}, {"id": 2, "public_email": "ada@example.com"}]`, 0, "Several"},
+		"nobody":                        {`[]`, 0, "No GitLab user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := against(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, tt.users) })
+			var p policy.Person
+			problem, err := c.byEmail(t.Context(), "ada@example.com", &p)
+			if err != nil || p.ID != tt.want || !strings.Contains(problem, tt.says) || (tt.says == "") != (problem == "") {
+				t.Errorf("got id %d, %q, %v", p.ID, problem, err)
+			}
+		})
 	}
 }
 

@@ -3,6 +3,7 @@ package gitlab
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 
 	api "gitlab.com/gitlab-org/api/client-go/v2"
@@ -46,13 +47,18 @@ func (c *Client) existingNote(ctx context.Context, d *pipeline.Delivery) (*api.N
 	if d.Handles.NoteID == 0 {
 		return c.findNote(ctx, d, marker)
 	}
+	me, err := c.Me(ctx)
+	if err != nil {
+		return nil, err
+	}
 	look, cancel := c.limit(ctx)
 	defer cancel()
 	note, resp, err := c.api.Notes.GetMergeRequestNote(d.Project.ID, d.MergeRequest.IID, d.Handles.NoteID, api.WithContext(look))
 	switch {
-	case err == nil:
+	case err == nil && note.Author.ID == me.ID:
 		return note, nil
-	case statusOf(err) == http.StatusNotFound:
+	case err == nil || statusOf(err) == http.StatusNotFound:
+		// Slipway's user was changed, whose predecessor's note can't be edited, or it was deleted.
 		return c.findNote(ctx, d, marker)
 	}
 	return nil, c.failed(look, call{doing: "read the merge request note", needs: "Reporter"}, resp, err)
@@ -121,13 +127,30 @@ func (c *Client) answer(ctx context.Context, t *pipeline.Task, do pipeline.Answe
 	if do.Request.Via != pipeline.ViaComment || do.Request.NoteID == 0 {
 		return nil
 	}
-	if err := c.react(ctx, &t.Delivery, do); err != nil {
+	d := t.Delivery
+	d.Project.ID, d.MergeRequest.IID = mergeRequestOf(&t.Delivery)
+	if err := c.react(ctx, &d, do); err != nil {
 		return err
 	}
 	if strings.TrimSpace(do.Text) == "" {
 		return nil
 	}
-	return c.reply(ctx, t, do)
+	return c.reply(ctx, &d, answerMarker(d.ID, t.Effect.Key), do)
+}
+
+// mergeRequestOf is where the delivery's comments are. Where there is no delivery, only a
+// question about one, its id alone tells.
+func mergeRequestOf(d *pipeline.Delivery) (project, iid int64) {
+	if d.Project.ID != 0 && d.MergeRequest.IID != 0 {
+		return d.Project.ID, d.MergeRequest.IID
+	}
+	parts := strings.SplitN(d.ID, "-", 3)
+	if len(parts) < 2 {
+		return 0, 0
+	}
+	project, _ = strconv.ParseInt(parts[0], 10, 64)
+	iid, _ = strconv.ParseInt(parts[1], 10, 64)
+	return project, iid
 }
 
 func emoji(do pipeline.Answer) string {
@@ -166,9 +189,8 @@ func (c *Client) react(ctx context.Context, d *pipeline.Delivery, do pipeline.An
 	return nil
 }
 
-func (c *Client) reply(ctx context.Context, t *pipeline.Task, do pipeline.Answer) error {
-	d, r := &t.Delivery, do.Request
-	marker := answerMarker(t.Effect.Key)
+func (c *Client) reply(ctx context.Context, d *pipeline.Delivery, marker string, do pipeline.Answer) error {
+	r := do.Request
 	body := marker + "\n" + c.renderAnswer(do)
 	there, err := c.replied(ctx, d, r.DiscussionID, marker)
 	if err != nil || there {
@@ -188,9 +210,9 @@ func (c *Client) reply(ctx context.Context, t *pipeline.Task, do pipeline.Answer
 	return nil
 }
 
-// answerMarker is the first line of an answer. Effect keys hold stage names at most.
-func answerMarker(key string) string {
-	return markerStart + "answer " + strings.NewReplacer("<", "", ">", "", "--", "-", "\n", "").Replace(key) + " -->"
+// answerMarker is the first line of an answer, by which it is found again.
+func answerMarker(delivery, effect string) string {
+	return markerStart + "answer " + strings.NewReplacer("<", "", ">", "", "--", "-", "\n", "").Replace(delivery+" "+effect) + " -->"
 }
 
 // replied tells that the thread holds our answer already.

@@ -214,7 +214,8 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 		must(w.t, w.g.AddGroupMember("sre", w.bot, gitlabsim.Guest))
 		must(w.t, w.g.AddGroupMember("shop/maintainers", w.users["bob"], gitlabsim.Maintainer))
 		must(w.t, w.g.AddGroupMember("sre", w.users["stranger"], gitlabsim.Developer))
-		must(w.t, w.g.AddMember(w.project.ID, w.addUser(gitlabsim.User{Username: "project_1_bot_x", Bot: true}, gitlabsim.Maintainer), gitlabsim.Maintainer))
+		w.addUser(gitlabsim.User{Username: "project_1_bot_x", Bot: true}, gitlabsim.Maintainer)
+		w.addUser(gitlabsim.User{Username: "deployer", Bot: true}, gitlabsim.Maintainer)
 		w.addUser(gitlabsim.User{Username: "secret", Email: "secret@example.com", PrivateEmail: true}, gitlabsim.Developer)
 		w.addUser(gitlabsim.User{Username: "blocked", State: "blocked"}, gitlabsim.Owner)
 		w.set("go-live", pipeline.StageAsking)
@@ -238,6 +239,7 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 		{"a maintainer who is in the group of the rule", comment("bob"), nil, policy.Person{Username: "bob", Access: policy.Owner, Groups: []string{"shop/maintainers"}}, ""},
 		{"somebody outside the project, in the group of the environment", comment("stranger"), nil, policy.Person{Username: "stranger", Groups: []string{"sre"}}, ""},
 		{"a bot", comment("project_1_bot_x"), nil, policy.Person{Username: "project_1_bot_x", Access: policy.Maintainer, Blocked: true}, ""},
+		{"a bot with a name like a person's", comment("deployer"), nil, policy.Person{Username: "deployer", Access: policy.Maintainer, Blocked: true}, ""},
 		{"a blocked user", comment("blocked"), nil, policy.Person{Username: "blocked", Access: policy.Owner, Blocked: true}, ""},
 		{"Slack, by user name", slack, directory{who: gitlab.Who{Username: "Ada"}}, policy.Person{Username: "ada", Access: policy.Developer, SlackID: "U1"}, ""},
 		{"Slack, by e-mail address", slack, directory{who: gitlab.Who{Email: "Ada@example.com"}}, policy.Person{Username: "ada", Access: policy.Developer, SlackID: "U1"}, ""},

@@ -235,15 +235,15 @@ func (c *Client) howToAnswer(v pipeline.View, q pipeline.Question) string {
 	if q.Recording {
 		return "An answer is being looked at."
 	}
-	stage := ""
+	approve, reject := "approve", "reject because …"
 	if len(v.Questions) > 1 {
-		stage = " " + q.Stage
+		approve, reject = "approve "+q.Stage, "reject "+q.Stage+": because …"
 	}
 	where := "Comment "
 	if v.MessageURL != "" {
 		where = "Answer " + link("in Slack", v.MessageURL) + ", or comment "
 	}
-	return where + code("@"+c.o.Mention+" approve"+stage) + " or " + code("@"+c.o.Mention+" reject"+stage+" because …") + "."
+	return where + code("@"+c.o.Mention+" "+approve) + " or " + code("@"+c.o.Mention+" "+reject) + "."
 }
 
 func codes(list []string) string {
@@ -465,7 +465,7 @@ func took(d time.Duration) string {
 
 // renderAnswer writes the reply to a comment. Commands in it are shown so that they can be copied.
 func (c *Client) renderAnswer(do pipeline.Answer) string {
-	command := regexp.MustCompile("`?[@/]" + regexp.QuoteMeta(c.o.Mention) + "(?: [a-z]+)*(?: (?:STAGE|REASON|ENVIRONMENT|\\[[a-z]+\\]|<[a-z]+>))*`?")
+	command := regexp.MustCompile("`?[@/]" + regexp.QuoteMeta(c.o.Mention) + `(?: (?:approve|reject|cancel|retry|rollback|status|help)\b)?(?: \[[a-z:]+\])*` + "`?")
 	var lines []string
 	for l := range strings.Lines(clip(do.Text, 5000)) {
 		l = strings.TrimSpace(l)

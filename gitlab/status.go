@@ -81,6 +81,9 @@ func (c *Client) currentStatus(ctx context.Context, t *pipeline.Task, stage stri
 	}
 	var newest *api.CommitStatus
 	for _, s := range list {
+		if ciPipeline != 0 && s.PipelineID != 0 && s.PipelineID != ciPipeline {
+			continue // older servers don't filter by it
+		}
 		if s.Name == name && (newest == nil || s.ID > newest.ID) {
 			newest = s
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -211,6 +212,19 @@ func TestARollbackToACommitThatWasDeployedMomentsAgoIsADeploymentOfItsOwn(t *tes
 	}
 }
 
+func TestAFurtherAttemptHasADeploymentOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	s := w.set("staging", pipeline.StageRunning)
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 1})
+	s.Attempt = 2 // before the end of the first was written
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 2})
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 1})
+	got := w.snapshot().Deployments
+	if len(got) != 2 || got[0].Status != "failed" || got[1].Status != "running" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestAStageThatNeverStartedHasNoDeployment(t *testing.T) {
 	w := newWorld(t)
 	for _, s := range []pipeline.StageStatus{pipeline.StagePending, pipeline.StageQueued, pipeline.StageSkipped} {
@@ -228,7 +242,7 @@ func TestACommentIsAnsweredOnceWithAnEmojiAndInItsThread(t *testing.T) {
 	must(t, err)
 	do := pipeline.Answer{
 		Request: pipeline.Request{Via: pipeline.ViaComment, What: pipeline.VerbApprove, NoteID: n.ID, DiscussionID: n.DiscussionID},
-		Text:    "@rita is Reporter in this project; it takes Developer or more.\n/close\nTry @slipway help.",
+		Text:    "@rita is Reporter in this project; it takes Developer or more.\n/close\nTry @slipway help for more: @slipway reject [stage:] [reason], or @bob.",
 	}
 	w.must(do)
 	w.must(do)
@@ -236,12 +250,51 @@ func TestACommentIsAnsweredOnceWithAnEmojiAndInItsThread(t *testing.T) {
 	if len(notes) != 2 || notes[1].DiscussionID != n.DiscussionID {
 		t.Fatalf("got %d notes", len(notes))
 	}
-	want := "<!-- slipway:answer test/1 -->\n\\@\u2060rita is Reporter in this project; it takes Developer or more.  \n\\/close  \nTry `@slipway help`."
+	want := "<!-- slipway:answer " + w.delivery.ID + " test/1 -->\n\\@\u2060rita is Reporter in this project; it takes Developer or more.  \n\\/close  \nTry `@slipway help` for more: `@slipway reject [stage:] [reason]`, or \\@\u2060bob."
 	if diff := cmp.Diff(want, strings.TrimSpace(notes[1].Body)); diff != "" {
 		t.Error(diff)
 	}
 	if len(notes[0].Emoji) != 1 || notes[0].Emoji[0].Name != "no_entry_sign" {
 		t.Errorf("got emoji %+v", notes[0].Emoji)
+	}
+}
+
+func TestAQuestionAboutNoDeliveryIsAnsweredByItsIdAlone(t *testing.T) {
+	w := newWorld(t)
+	n, err := w.g.Comment(w.project.ID, w.iid, w.users["bob"], "@slipway status")
+	must(t, err)
+	w.delivery = pipeline.Delivery{ID: w.delivery.ID, Status: pipeline.StatusNone}
+	w.must(pipeline.Answer{Text: "There is no delivery.", Request: pipeline.Request{Via: pipeline.ViaComment, NoteID: n.ID, DiscussionID: n.DiscussionID}})
+	if got := w.g.CountNotes(w.project.ID, w.iid, "There is no delivery.", w.bot); got != 1 {
+		t.Errorf("%d answers, want 1", got)
+	}
+}
+
+func TestAnotherUserMakesANoteOfItsOwn(t *testing.T) {
+	w := newWorld(t)
+	w.must(pipeline.WriteNote{})
+	old := w.delivery.Handles.NoteID
+	must(t, w.g.AddToken("another-token", w.addUser(gitlabsim.User{Username: "slipway2"}, gitlabsim.Developer), gitlabsim.PersonalToken))
+	w.c = w.client(func(o *gitlab.Options) { o.Token = "another-token" })
+	w.set("staging", pipeline.StageRunning)
+	w.must(pipeline.WriteNote{})
+	if w.delivery.Handles.NoteID == old {
+		t.Error("the note of another user was taken")
+	}
+	before := w.writes()
+	w.must(pipeline.WriteNote{})
+	if w.writes() != before {
+		t.Error("the new note isn't taken")
+	}
+}
+
+func TestANoteWhoseIdIsWrongIsFoundByItsMarker(t *testing.T) {
+	w := newWorld(t)
+	w.must(pipeline.WriteNote{})
+	w.delivery.Handles.NoteID += 1000
+	w.must(pipeline.WriteNote{})
+	if n := w.g.CountNotes(w.project.ID, w.iid, "slipway:delivery", w.bot); n != 1 {
+		t.Errorf("%d notes, want the one that is found by its marker", n)
 	}
 }
 
