@@ -42,7 +42,7 @@ func TestRejectionStopsTheDeliveryWithItsReason(t *testing.T) {
 		iid := r.good("Sell umbrellas", "umbrellas")
 		sha := r.merge(iid)
 		r.ok(r.world.Reject(r.within(), iid, world.SlackAda, "Not on a *Friday*, @all"))
-		r.ok(r.world.AwaitNote(r.within(), iid, "rejected"))
+		r.ok(r.world.AwaitNote(r.within(), iid, "**Rejected**"))
 		r.awaitSettled(sha, map[string]string{"staging": "success"}, map[string]string{
 			"staging": "success", "smoke": "success", "go-live": "canceled", "production": "skipped",
 		})
@@ -62,7 +62,7 @@ func TestCrashLoopGoesBackToTheRecordedRelease(t *testing.T) {
 		bad, err := r.world.Bad("Keep sessions elsewhere", "sessions")
 		r.ok(err)
 		sha := r.merge(bad)
-		r.ok(r.world.AwaitNote(r.within(), bad, "rolled back"))
+		r.ok(r.world.AwaitNote(r.within(), bad, "**Rolled back**"))
 		r.awaitSettled(sha, map[string]string{"staging": "failed"}, map[string]string{
 			"staging": "canceled", "smoke": "skipped", "go-live": "skipped", "production": "skipped",
 		})
@@ -92,7 +92,7 @@ func TestCancelInTheMiddleOfADeploy(t *testing.T) {
 		r.ok(r.world.AwaitNote(r.within(), iid, "pods ready"))
 		note, err := r.world.GitLab.Comment(r.world.Project, iid, r.world.Ben, "@slipway cancel: wrong base image")
 		r.ok(err)
-		r.ok(r.world.AwaitNote(r.within(), iid, "canceled"))
+		r.ok(r.world.AwaitNote(r.within(), iid, "**Canceled**"))
 		r.awaitSettled(sha, map[string]string{"staging": "canceled"}, map[string]string{
 			"staging": "canceled", "smoke": "canceled", "go-live": "canceled", "production": "canceled",
 		})
@@ -119,8 +119,8 @@ func TestTwoMergesAtOnceTakeTurns(t *testing.T) {
 		r.merge(a)
 		newer := r.merge(b)
 		r.ok(r.world.PressWhenAsked(r.within(), b, world.SlackAda, "Approve"))
-		r.ok(r.world.AwaitNote(r.within(), b, "succeeded"))
-		r.ok(r.world.AwaitNote(r.within(), a, "superseded"))
+		r.ok(r.world.AwaitNote(r.within(), b, "**Delivered**"))
+		r.ok(r.world.AwaitNote(r.within(), a, "**Superseded**"))
 		r.runs(r.staging, newer)
 		r.runs(r.prod, newer)
 		if m, ok := r.world.Message(a); ok && len(m.Buttons()) > 0 {
@@ -163,7 +163,7 @@ func TestOnlyThoseWhoMayApproveDo(t *testing.T) {
 		r.Errorf("somebody's approval counted:\n%s", r.note(iid))
 	}
 	r.ok(r.world.PressWhenAsked(r.within(), iid, world.SlackAda, "Approve"))
-	r.ok(r.world.AwaitNote(r.within(), iid, "succeeded"))
+	r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
 	_, err = r.world.Slack.Replay(r.within()) // the same press again, with its signature
 	r.ok(err)
 	r.checkOnce()
@@ -179,7 +179,7 @@ func TestRollbackByCommentBringsTheEarlierReleaseBack(t *testing.T) {
 		r.ok(err)
 		r.ok(r.world.AwaitGitLab(r.within(), "a second note, about the rollback", func(gitlabsim.ProjectSnapshot) bool {
 			notes := r.world.Notes(iid)
-			return len(notes) == 2 && strings.Contains(notes[1].Body, "succeeded")
+			return len(notes) == 2 && strings.Contains(notes[1].Body, "**Delivered**")
 		}))
 		r.runs(r.prod, good)
 		r.runs(r.staging, newer)

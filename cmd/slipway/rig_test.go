@@ -231,7 +231,7 @@ func (r *rig) deliver(title, branch string) (iid int64, sha string) {
 	iid = r.good(title, branch)
 	sha = r.merge(iid)
 	r.ok(r.world.PressWhenAsked(r.within(), iid, world.SlackAda, "Approve"))
-	r.ok(r.world.AwaitNote(r.within(), iid, "succeeded"))
+	r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
 	return iid, sha
 }
 

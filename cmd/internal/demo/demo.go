@@ -180,5 +180,5 @@ func (s *stage) open(ctx context.Context) error {
 	if err := s.world.PressWhenAsked(ctx, first, world.SlackAda, "Approve"); err != nil {
 		return err
 	}
-	return s.world.AwaitNote(ctx, first, "succeeded")
+	return s.world.AwaitNote(ctx, first, "**Delivered**")
 }

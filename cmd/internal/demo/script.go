@@ -40,7 +40,7 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 			return s.world.PressWhenAsked(ctx, s.good, world.SlackAda, "Approve")
 		}},
 		{"Production runs the new version, and the merge request says so", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, s.good, "succeeded"); err != nil {
+			if err := s.world.AwaitNote(ctx, s.good, "**Delivered**"); err != nil {
 				return err
 			}
 			return s.runs("production", good)
@@ -53,7 +53,7 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 			return err
 		}},
 		{"Slipway sees the crash loop, and takes staging back by itself", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, s.bad, "rolled back"); err != nil {
+			if err := s.world.AwaitNote(ctx, s.bad, "**Rolled back**"); err != nil {
 				return err
 			}
 			return s.runs("staging", good)

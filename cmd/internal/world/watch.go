@@ -78,7 +78,7 @@ func (w *World) AwaitGitLab(ctx context.Context, what string, ok func(gitlabsim.
 func (w *World) AwaitNote(ctx context.Context, iid int64, words string) error {
 	return w.AwaitGitLab(ctx, fmt.Sprintf("%q in the note of !%d", words, iid), func(gitlabsim.ProjectSnapshot) bool {
 		for _, n := range w.Notes(iid) {
-			if strings.Contains(strings.ToLower(n.Body), strings.ToLower(words)) {
+			if strings.Contains(n.Body, words) {
 				return true
 			}
 		}

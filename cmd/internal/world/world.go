@@ -172,7 +172,7 @@ func (w *World) buildCluster() error {
 	}
 	var err error
 	w.Cluster, err = kubesim.New(kubesim.Options{
-		PodStartTime: w.o.PodStart, Namespaces: []string{w.o.Staging, w.o.Production},
+		PodStartTime: w.o.PodStart, Speed: 4, Namespaces: []string{w.o.Staging, w.o.Production},
 	})
 	if err != nil {
 		return err
