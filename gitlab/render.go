@@ -462,39 +462,3 @@ func took(d time.Duration) string {
 	}
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
-
-// renderAnswer writes the reply to a comment. Commands in it are shown so that they can be copied.
-func (c *Client) renderAnswer(do pipeline.Answer) string {
-	command := regexp.MustCompile("`?[@/]" + regexp.QuoteMeta(c.o.Mention) + `(?: (?:approve|reject|cancel|retry|rollback|status|help)\b)?(?: \[[a-z:]+\])*` + "`?")
-	var lines []string
-	for l := range strings.Lines(clip(do.Text, 5000)) {
-		l = strings.TrimSpace(l)
-		var b strings.Builder
-		from := 0
-		for _, m := range command.FindAllStringIndex(l, -1) {
-			b.WriteString(keepSpace(l[from:m[0]]) + code(strings.Trim(l[m[0]:m[1]], "`")))
-			from = m[1]
-		}
-		b.WriteString(keepSpace(l[from:]))
-		lines = append(lines, b.String())
-	}
-	return strings.Join(lines, "  \n") + "\n"
-}
-
-// keepSpace escapes a part of a line without losing the spaces at its ends.
-func keepSpace(s string) string {
-	body := text(s, 5000)
-	if body == "" {
-		if s != "" {
-			return " "
-		}
-		return ""
-	}
-	if strings.HasPrefix(s, " ") {
-		body = " " + body
-	}
-	if strings.HasSuffix(s, " ") {
-		body += " "
-	}
-	return body
-}
