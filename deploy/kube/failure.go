@@ -44,17 +44,20 @@ func (c *Client) failure(ctx context.Context, err error, a attempt) error {
 	s := status.Status()
 	f := c.translate(s, a)
 	f.Detail = clip(f.Detail)
-	f.Err = errors.New(cause(s, a))
-	if !a.secret {
-		f.Err = err
+	if f.Err = err; a.secret {
+		f.Err = hidden{fmt.Sprintf("%s %s: status %d %s", a.verb, a.resource, s.Code, s.Reason), err}
 	}
 	return f
 }
 
-// cause is the short form of a status whose message may show values.
-func cause(s metav1.Status, a attempt) string {
-	return fmt.Sprintf("%s %s: status %d %s", a.verb, a.resource, s.Code, s.Reason)
+// hidden is an error whose own text may show values of a Secret.
+type hidden struct {
+	text  string
+	cause error
 }
+
+func (h hidden) Error() string { return h.text }
+func (h hidden) Unwrap() error { return h.cause }
 
 // isNetwork tells that a status was made up by the client.
 func isNetwork(s metav1.Status) bool { return s.Code == 0 }
@@ -94,6 +97,8 @@ func (c *Client) translate(s metav1.Status, a attempt) *pipeline.Failure {
 		return &pipeline.Failure{Code: pipeline.ReasonManifest, Permanent: true, Detail: place(a.from) + about(a.title, message)}
 	case s.Code == 429:
 		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, After: after(s), Detail: "cluster " + c.name + " asks to wait"}
+	case untyped(s, a) != "":
+		return &pipeline.Failure{Code: pipeline.ReasonManifest, Permanent: true, Detail: place(a.from) + about(a.title, untyped(s, a))}
 	case s.Code >= 500:
 		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, After: after(s), Unknown: true, Detail: fmt.Sprintf("cluster %s answers with status %d", c.name, s.Code)}
 	}
@@ -183,6 +188,33 @@ func invalid(s metav1.Status, a attempt, message string) string {
 		}
 	}
 	return strings.Join(said, "; ")
+}
+
+// untyped says how an object doesn't fit its kind's schema, "" if that isn't what happened. The API server answers it
+// with status 500, as if trying again could help.
+func untyped(s metav1.Status, a attempt) string {
+	what := ""
+	for _, beginning := range []string{"failed to create typed patch object", "failed to convert new object"} {
+		if _, rest, ok := strings.Cut(s.Message, beginning); ok {
+			what = rest
+		}
+	}
+	if what == "" {
+		return ""
+	}
+	for _, preamble := range []string{"): ", "unable to convert unstructured object to "} {
+		if _, rest, ok := strings.Cut(what, preamble); ok {
+			what = rest
+		}
+	}
+	unknown := regexp.MustCompile(`\.[\w./\[\]="-]+: field not declared in schema`).FindString(what)
+	switch {
+	case unknown != "":
+		return "there is no field " + strings.TrimSuffix(unknown, ": field not declared in schema")
+	case a.secret:
+		return "it doesn't have the form of a Secret"
+	}
+	return sentence(what)
 }
 
 func after(s metav1.Status) time.Duration {

@@ -35,12 +35,32 @@ func (w *watched) change(do func()) {
 	do()
 }
 
+// expect begins a request. If it isn't answered soon, that is told as trouble: the client tries again within itself for a
+// while when it can't connect. The returned function ends it.
+func (w *watched) expect(changed func()) func(error) {
+	const soon = 2 * time.Second
+	over := false
+	late := time.AfterFunc(soon, func() {
+		w.change(func() { w.trouble = w.trouble || !over })
+		changed()
+	})
+	return func(err error) {
+		late.Stop()
+		w.change(func() {
+			over = true
+			if err == nil {
+				w.trouble = false
+			}
+		})
+	}
+}
+
 // follow keeps w as the cluster has it until the context ends or the cluster refuses for good. changed is called after
 // every change. A list is read from the store and not from a cache, so nothing in it is older than our own writes.
 func (n *Namespace) follow(ctx context.Context, w *watched, changed func()) {
 	pause := backoff{}
 	for ctx.Err() == nil {
-		version, err := n.list(ctx, w)
+		version, err := n.list(ctx, w, changed)
 		for err == nil {
 			changed()
 			began := time.Now()
@@ -77,11 +97,11 @@ func (n *Namespace) follow(ctx context.Context, w *watched, changed func()) {
 var errExpired = errors.New("the watch has expired")
 
 // list reads all objects anew.
-func (n *Namespace) list(ctx context.Context, w *watched) (version string, err error) {
+func (n *Namespace) list(ctx context.Context, w *watched, changed func()) (version string, err error) {
 	objects := map[types.UID]*unstructured.Unstructured{}
 	options := metav1.ListOptions{LabelSelector: w.selector, Limit: 500}
 	for {
-		page, err := n.listPage(ctx, w, options)
+		page, err := n.listPage(ctx, w, changed, options)
 		if err != nil {
 			return "", err
 		}
@@ -95,14 +115,16 @@ func (n *Namespace) list(ctx context.Context, w *watched) (version string, err e
 			break
 		}
 	}
-	w.change(func() { w.objects, w.listed, w.trouble = objects, true, false })
+	w.change(func() { w.objects, w.listed = objects, true })
 	return version, nil
 }
 
-func (n *Namespace) listPage(ctx context.Context, w *watched, options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
+func (n *Namespace) listPage(ctx context.Context, w *watched, changed func(), options metav1.ListOptions) (*unstructured.UnstructuredList, error) {
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
+	answered := w.expect(changed)
 	page, err := n.dynamic.Resource(w.resource).Namespace(n.namespace).List(requestCtx, options)
+	answered(err)
 	if apierrors.IsResourceExpired(err) {
 		return nil, errExpired
 	}
@@ -117,13 +139,14 @@ func (n *Namespace) watchOnce(ctx context.Context, w *watched, version string, c
 	// A server that is gone without a word doesn't end the watch in time.
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
 	defer cancel()
-	watcher, err := n.startWatch(ctx, w, metav1.ListOptions{
+	watcher, err := n.startWatch(ctx, w, changed, metav1.ListOptions{
 		LabelSelector: w.selector, ResourceVersion: version, AllowWatchBookmarks: true, TimeoutSeconds: &seconds,
 	})
 	if err != nil {
 		return version, err
 	}
 	defer watcher.Stop()
+	changed()
 	for {
 		select {
 		case <-ctx.Done():
@@ -146,10 +169,12 @@ func (n *Namespace) watchOnce(ctx context.Context, w *watched, version string, c
 
 // startWatch gives up on a server that doesn't answer: the context of a watch can't, since it lasts as long as the
 // watch.
-func (n *Namespace) startWatch(ctx context.Context, w *watched, options metav1.ListOptions) (watch.Interface, error) {
+func (n *Namespace) startWatch(ctx context.Context, w *watched, changed func(), options metav1.ListOptions) (watch.Interface, error) {
 	startCtx, cancel := context.WithCancel(ctx)
 	late := time.AfterFunc(n.timeout, cancel)
+	answered := w.expect(changed)
 	watcher, err := n.dynamic.Resource(w.resource).Namespace(n.namespace).Watch(startCtx, options)
+	answered(err)
 	if !late.Stop() && err == nil {
 		watcher.Stop()
 		err = context.DeadlineExceeded

@@ -196,8 +196,14 @@ func TestRolloutIsFollowedThroughTroubleOfTheCluster(t *testing.T) {
 			tc.disturb(t, w)
 			// What happens during or after the trouble is seen.
 			patch := []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"shop:good"}]}}}}`)
-			if _, err := w.admin.AppsV1().Deployments(w.namespace).Patch(t.Context(), "shop", "application/strategic-merge-patch+json", patch, metav1.PatchOptions{}); err != nil {
-				t.Fatal(err)
+			for tries := 0; ; tries++ {
+				_, err := w.admin.AppsV1().Deployments(w.namespace).Patch(t.Context(), "shop", "application/strategic-merge-patch+json", patch, metav1.PatchOptions{})
+				if err == nil {
+					break
+				}
+				if tries > 10 {
+					t.Fatal(err)
+				}
 			}
 			if err := <-result; err != nil {
 				t.Errorf("the rollout failed: %v", err)

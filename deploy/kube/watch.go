@@ -179,7 +179,7 @@ func workload(resource string, live *unstructured.Unstructured, replicaSets []*a
 		}
 	case "statefulsets":
 		if s := typed[appsv1.StatefulSet](one); len(s) == 1 {
-			return deploy.Workload{StatefulSet: s[0], Pods: podsOf(s[0], appsv1.ControllerRevisionHashLabelKey, s[0].Status.UpdateRevision, pods)}
+			return deploy.Workload{StatefulSet: s[0], Pods: podsOfStatefulSet(s[0], pods)}
 		}
 	case "daemonsets":
 		if d := typed[appsv1.DaemonSet](one); len(d) == 1 {
@@ -192,6 +192,9 @@ func workload(resource string, live *unstructured.Unstructured, replicaSets []*a
 
 // podsOfDeployment are the pods of the replica set that has the deployment's newest revision.
 func podsOfDeployment(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet, pods []*corev1.Pod) []*corev1.Pod {
+	if d.Status.ObservedGeneration < d.Generation {
+		return nil // its revision is still that of the pods before
+	}
 	const revision = "deployment.kubernetes.io/revision"
 	for _, rs := range replicaSets {
 		if metav1.IsControlledBy(rs, d) && d.Annotations[revision] != "" && rs.Annotations[revision] == d.Annotations[revision] {
@@ -199,6 +202,13 @@ func podsOfDeployment(d *appsv1.Deployment, replicaSets []*appsv1.ReplicaSet, po
 		}
 	}
 	return nil
+}
+
+func podsOfStatefulSet(s *appsv1.StatefulSet, pods []*corev1.Pod) []*corev1.Pod {
+	if s.Status.ObservedGeneration < s.Generation {
+		return nil
+	}
+	return podsOf(s, appsv1.ControllerRevisionHashLabelKey, s.Status.UpdateRevision, pods)
 }
 
 // podsOf are the pods that an object controls and whose label has the value, by name.

@@ -64,12 +64,21 @@ func checkStrings(o Object) error {
 			return o.mistake(fmt.Sprintf("%s: %s is %s", o.Title(), where, typeName(value)), "write it as KEY: VALUE lines")
 		}
 		for _, key := range slices.Sorted(maps.Keys(m)) {
-			if _, ok := m[key].(string); !ok && m[key] != nil {
+			text, ok := m[key].(string)
+			if !ok && m[key] != nil {
 				return o.mistake(fmt.Sprintf("%s: %s %q is %s", o.Title(), where, clip(key), typeName(m[key])), "quote it")
+			}
+			if encoded := where == "binaryData" || where == "data" && o.GetKind() == "Secret"; encoded && !isBase64(text) {
+				return o.mistake(fmt.Sprintf("%s: %s %q is not base64", o.Title(), where, clip(key)), "plain text of a Secret belongs in stringData")
 			}
 		}
 	}
 	return nil
+}
+
+func isBase64(text string) bool {
+	_, err := base64.StdEncoding.DecodeString(text)
+	return err == nil
 }
 
 func typeName(value any) string {
