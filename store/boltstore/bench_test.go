@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -46,6 +47,39 @@ func BenchmarkDeliver(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkDeliverDuringBackup is the intake while copies of some 150 MB are written.
+func BenchmarkDeliverDuringBackup(b *testing.B) {
+	s := open(b, boltstore.Options{Path: filepath.Join(b.TempDir(), "bench.db")})
+	defer closeStore(b, s)
+	body := hookBody(3000)
+	sleepers(b, s, 40_000, body, func(int) time.Time { return time.Now().Add(time.Hour) })
+	ctx, cancel := context.WithCancel(b.Context())
+	var copies atomic.Int64
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			f, err := os.Create(filepath.Join(b.TempDir(), "copy.db"))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if s.Backup(ctx, f) == nil {
+				copies.Add(1)
+			}
+			_ = f.Close()
+		}
+	})
+	var n atomic.Int64
+	measure(b, 64, func() error {
+		i := n.Add(1)
+		_, err := s.Deliver(b.Context(), store.Event{To: "delivery/1", Kind: "merged", Data: body, Key: fmt.Sprint(i), At: time.Now()})
+		return err
+	})
+	cancel()
+	wg.Wait()
+	b.ReportMetric(float64(copies.Load()), "backups")
 }
 
 // BenchmarkStep is a whole step: claim, then commit a document of 1.5 KB with two

@@ -93,9 +93,6 @@ func (s *Store) takeReady(limit int) []store.Claim {
 		}
 		taken = append(taken, claim)
 	}
-	if !c.ready.empty() {
-		c.waiters.wakeOne()
-	}
 	return taken
 }
 

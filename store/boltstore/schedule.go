@@ -265,7 +265,8 @@ func (s *schedule) placeEffect(e *effect) {
 	}
 }
 
-// takeEffects takes up to limit effects of a pool, and wakes the next waiter if some are left.
+// takeEffects takes up to limit effects of a pool. What is left has woken somebody
+// else already, or will be seen by whoever comes next.
 func (s *schedule) takeEffects(p *pool, limit int) []*effect {
 	var got []*effect
 	for len(got) < limit && !p.ready.empty() {
@@ -277,9 +278,6 @@ func (s *schedule) takeEffects(p *pool, limit int) []*effect {
 		s.pending--
 		s.running++
 		got = append(got, e)
-	}
-	if !p.ready.empty() {
-		p.waiters.wakeOne()
 	}
 	return got
 }

@@ -175,13 +175,17 @@ func claimCases() []testCase {
 			b.commit(step(c))
 		}},
 		{"due times are exact after a crash", func(b *bench) {
-			soon, far := time.Now().Add(150*time.Millisecond), later()
-			b.stepped("delivery/soon", func(c *store.Commit) { c.Due = far })
-			b.stepped("delivery/soon", func(c *store.Commit) { c.Due = soon })
-			b.stepped("delivery/far", func(c *store.Commit) { c.Due = soon })
+			far := later()
+			b.stepped("delivery/far", func(c *store.Commit) { c.Due = far.Add(-time.Minute) })
 			b.stepped("delivery/far", func(c *store.Commit) { c.Due = far })
-			b.stepped("delivery/done", func(c *store.Commit) { c.Due = soon })
+			b.stepped("delivery/done", func(c *store.Commit) { c.Due = far })
 			b.stepped("delivery/done", func(c *store.Commit) { c.Finished = true })
+			b.stepped("delivery/soon", func(c *store.Commit) { c.Due = far })
+			b.deliver(event("delivery/soon", ""))
+			s := step(b.claim("delivery/soon"))
+			soon := time.Now().Add(150 * time.Millisecond)
+			s.Due = soon
+			b.commit(s)
 			b.reopen()
 			b.checked()
 			c := b.claim("delivery/soon")
@@ -192,18 +196,33 @@ func claimCases() []testCase {
 			b.nothing()
 		}},
 		{"who became due first is claimed first", func(b *bench) {
-			now := time.Now()
-			for i := range 20 {
-				id := store.ID(fmt.Sprintf("delivery/%02d", i))
-				b.stepped(id, func(c *store.Commit) { c.Due = now.Add(time.Hour) })
-			}
-			at := time.Now().Add(100 * time.Millisecond)
-			for i := range 20 {
-				id := store.ID(fmt.Sprintf("delivery/%02d", i))
-				b.stepped(id, func(c *store.Commit) { c.Due = at.Add(time.Duration(20-i) * time.Millisecond) })
-			}
-			for i := 19; i >= 0; i-- {
-				b.commit(step(b.claim(store.ID(fmt.Sprintf("delivery/%02d", i)))))
+			const n = 20
+			for margin := 100 * time.Millisecond; ; margin *= 2 {
+				at := time.Now().Add(margin)
+				var commits []store.Commit
+				for i := range n {
+					b.deliver(event(store.ID(fmt.Sprintf("delivery/%s/%02d", margin, i)), ""))
+				}
+				for i := range n {
+					s := step(b.claim(store.ID(fmt.Sprintf("delivery/%s/%02d", margin, i))))
+					s.Due = at.Add(time.Duration(n-i) * time.Millisecond)
+					commits = append(commits, s)
+				}
+				for _, s := range commits {
+					b.commit(s)
+				}
+				inTime := time.Now().Before(at) // else some were due before others slept
+				for i := n - 1; i >= 0; i-- {
+					claims, err := b.store.Claim(b.ctx, 1)
+					b.must(err)
+					if want := commits[i].ID; inTime && claims[0].ID != want {
+						b.Fatalf("claimed %s, want %s", claims[0].ID, want)
+					}
+					b.commit(step(claims[0]))
+				}
+				if inTime {
+					return
+				}
 			}
 		}},
 		{"a claim of none is refused", func(b *bench) {
