@@ -1,0 +1,84 @@
+package kube_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// documentedRole is the role that operators are told to make.
+func documentedRole(t *testing.T) rbacv1.Role {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/kubernetes.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, block := range strings.Split(string(page), "```yaml\n")[1:] {
+		block, _, _ = strings.Cut(block, "```")
+		var role rbacv1.Role
+		if err := yaml.UnmarshalStrict([]byte(block), &role); err == nil && role.Kind == "Role" {
+			return role
+		}
+	}
+	t.Fatal("docs/kubernetes.md has no Role")
+	return rbacv1.Role{}
+}
+
+func TestDocumentedRoleIsEnough(t *testing.T) {
+	t.Parallel()
+	w := realOne(t)
+	w.options.Kubeconfig = w.real.User(t, w.namespace, documentedRole(t).Rules...).Kubeconfig
+	const rest = `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shop}
+spec: {selector: {app: shop}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: shop}
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: shop}
+stringData: {key: value}
+---
+apiVersion: batch/v1
+kind: CronJob
+metadata: {name: nightly}
+spec: {schedule: "0 3 * * *", jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: app, image: "shop:1"}]}}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop}
+spec: {defaultBackend: {service: {name: shop, port: {number: 80}}}}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata: {name: shop}
+spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: shop}
+spec: {minAvailable: 1, selector: {matchLabels: {app: shop}}}
+`
+	w.commit("aaaa1111", configMap("settings", "one")+deployment("shop:1", 2, ""))
+	w.commit("bbbb2222", configMap("settings", "two")+deployment("shop:crash", 2, "")+rest+claim)
+	good := w.release("aaaa1111")
+	bad := w.mustApply("bbbb2222")
+	_, err := w.observe(w.context(), bad)
+	if f := w.permanent(err); f.Code != pipeline.ReasonCrashLoop || !strings.Contains(f.Detail, "panic: ") {
+		t.Errorf("got %s: %s", f.Code, f.Detail)
+	}
+	w.restore("bbbb2222", &good, &bad)
+	if _, err := w.observe(w.context(), good); err != nil {
+		t.Errorf("verify: %v", err)
+	}
+}
