@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"slices"
-	"sort"
 	"testing"
 	"time"
 
@@ -119,47 +118,4 @@ func TestNumbersOfTimesAreInTheOrderOfTheTimes(t *testing.T) {
 	if !slices.IsSorted(got) || got[0] != 0 || got[6] != math.MaxInt64 || got[1] == 0 {
 		t.Errorf("%v", got)
 	}
-}
-
-type sleeper struct {
-	alarm alarm
-	at    int64
-}
-
-func TestAlarmsRingInTheOrderOfTheirTimes(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		h := &alarms[*sleeper]{of: func(s *sleeper) *alarm { return &s.alarm }}
-		all := make([]*sleeper, 20)
-		for i := range all {
-			all[i] = &sleeper{}
-		}
-		in := map[*sleeper]bool{}
-		for range rapid.IntRange(0, 100).Draw(t, "changes") {
-			s := rapid.SampledFrom(all).Draw(t, "who")
-			if rapid.Bool().Draw(t, "set") {
-				s.at = rapid.Int64Range(1, 30).Draw(t, "at")
-				h.set(s, s.at)
-				in[s] = true
-			} else {
-				h.remove(s)
-				delete(in, s)
-			}
-		}
-		var want, got []int64
-		for s := range in {
-			want = append(want, s.at)
-		}
-		sort.Slice(want, func(i, j int) bool { return want[i] < want[j] })
-		for {
-			s, ok := h.first()
-			if !ok {
-				break
-			}
-			got = append(got, s.alarm.at)
-			h.remove(s)
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
-			t.Fatal(diff)
-		}
-	})
 }
