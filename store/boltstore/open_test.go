@@ -22,8 +22,8 @@ func TestASecondProcessIsToldWhoHasTheFileAndWhatToDo(t *testing.T) {
 	openTest(t, path)
 	_, err := Open(Options{Path: path, Timeout: time.Millisecond})
 	_, err2 := CheckFile(t.Context(), path)
-	for _, err := range []error{err, err2} {
-		if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "stop the other") {
+	for advice, err := range map[string]error{"a file of its own": err, "look at a backup": err2} {
+		if !errors.Is(err, store.ErrLocked) || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), advice) {
 			t.Errorf("%v", err)
 		}
 	}

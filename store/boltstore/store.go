@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -143,8 +144,11 @@ func openFile(path string, o bolt.Options) (*bolt.DB, error) {
 	case err == nil:
 		return db, nil
 	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("open the database %s: %w: stop the other Slipway that uses this file, or give this one a file of its own",
-			path, store.ErrLocked)
+		advice := "stop the other Slipway that uses this file, or give this one a file of its own"
+		if o.ReadOnly {
+			advice = "stop the Slipway that uses this file, or look at a backup instead"
+		}
+		return nil, fmt.Errorf("open the database %s: %w: %s", path, store.ErrLocked, advice)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
 		return nil, fmt.Errorf("open the database %s: this file is not a database of Slipway, or it is damaged: %w", path, err)
 	}
@@ -159,10 +163,22 @@ func (s *Store) load(o Options) error {
 		}
 		return doubt(tx, o.Restored)
 	})
+	if err == nil {
+		err = syncFolder(filepath.Dir(o.Path))
+	}
 	if err != nil {
 		return err
 	}
 	return s.db.View(func(tx *bolt.Tx) error { return s.rebuild(tx, o.UnknownGrace) })
+}
+
+// syncFolder makes the name of a new file durable; syncing the file does not.
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // prepare creates the buckets and raises the epoch, so that fences grow.
