@@ -16,8 +16,13 @@ var assetFiles embed.FS
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// tones have an icon of their own for the browser's tab.
-var tones = []string{"ok", "bad", "back", "run", "ask", "wait", "off"}
+// markColour is the one that mark.svg has; each tone replaces it for the icon of the
+// browser's tab.
+const markColour = "#5b6878"
+
+var toneColours = []struct{ tone, colour string }{
+	{"ok", "#157347"}, {"bad", "#c02636"}, {"back", "#a84b05"}, {"run", "#1a63c7"}, {"ask", "#6d3fd0"}, {"wait", "#46617f"}, {"off", markColour},
+}
 
 type asset struct {
 	body []byte
@@ -54,8 +59,8 @@ func newAssets() (*assets, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read asset mark.svg: %w", err)
 	}
-	for _, tone := range tones {
-		add("mark-"+tone+".svg", "image/svg+xml", []byte(strings.Replace(string(mark), `class="tone"`, `class="`+tone+`"`, 1)))
+	for _, t := range toneColours {
+		add("mark-"+t.tone+".svg", "image/svg+xml", []byte(strings.Replace(string(mark), markColour, t.colour, 1)))
 	}
 	a.build = hex.EncodeToString(build.Sum(nil)[:6])
 	return a, nil

@@ -69,7 +69,7 @@ type stageCard struct {
 	Done, Of             int // of the progress bar; Of 0 shows none
 	Environment          string
 	Namespace            string
-	URL                  link // where to look
+	Where                *link // the live app or the job, nil if there is nothing to look at
 	Attempt              int
 	Started, Ended       time.Time
 	Took                 string
@@ -82,6 +82,7 @@ type stageCard struct {
 	NowURL               string
 	Needs                []string
 	Running              bool
+	Back                 bool // Now is what ran before
 }
 
 type imageRow struct {
@@ -128,11 +129,8 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		MergedBy: line(v.MergeRequest.MergedBy, maxLabel), Created: v.Created, Started: v.Started, Ended: v.Ended,
 		Took: took(v.Started, v.Ended), Finished: v.Status.Finished(),
 	}
-	sentence, log := reason(v.Reason)
-	p.Sentence, p.Log = capital(sentence), log
-	if strings.EqualFold(sentence, p.Look.Word) || sentence == "done" {
-		p.Sentence = ""
-	}
+	_, p.Log = reason(v.Reason)
+	p.Sentence = fullStop(capital(why(v, p.Look.Word)))
 	if v.MergeRequest.SourceBranch != "" && v.MergeRequest.TargetBranch != "" {
 		p.Branches = line(v.MergeRequest.SourceBranch, maxLabel) + " → " + line(v.MergeRequest.TargetBranch, maxLabel)
 	}
@@ -239,8 +237,9 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 		c.Done, c.Of = progressOf(s.Progress)
 		c.Deadline, c.DeadlineWord = s.Deadline, deadlineWord(s)
 	}
-	if u := safeURL(s.URL); u != "" {
-		c.URL = link{whereWord(s), u}
+	c.Back = s.Status == pipeline.StageRolledBack
+	if words, u := whereWords(s), safeURL(s.URL); u != "" || c.Environment != "" {
+		c.Where = &link{words, u}
 	}
 	c.Images, c.MoreImages = images(s.Images)
 	if c.Previous != "" {
@@ -266,14 +265,11 @@ func deadlineWord(s pipeline.StageView) string {
 	return "Given up"
 }
 
-func whereWord(s pipeline.StageView) string {
-	switch {
-	case s.Kind == pipeline.KindJob:
-		return "Open the job"
-	case s.Environment != "":
-		return "Open " + line(s.Environment, maxLabel)
+func whereWords(s pipeline.StageView) string {
+	if s.Kind == pipeline.KindJob {
+		return "the job in GitLab"
 	}
-	return "Open"
+	return firstOf(line(s.Environment, maxLabel), "open")
 }
 
 // progressOf finds "2 of 3" in a progress, 0 of 0 if there is none.

@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -44,10 +45,7 @@ func (c *Console) deliveryFragment(ctx context.Context, id string) (fragment, er
 		return fragment{}, fmt.Errorf("show delivery %s: %w", id, err)
 	}
 	p := c.newDeliveryPage(v)
-	words := p.Look.Word
-	if p.Sentence != "" {
-		words += ": " + p.Sentence
-	}
+	words := strings.TrimSpace(p.Look.Word + ". " + p.Sentence)
 	f := fragment{
 		Title:    p.Look.Word + " · " + p.App + " " + firstOf(p.Number, p.Commit.Text),
 		Announce: words, Icon: c.asset("mark-" + p.Look.Tone + ".svg"), Refresh: 15,

@@ -57,11 +57,7 @@ func (c *Console) newListRow(v pipeline.View) listRow {
 		ID: v.ID, Look: deliveryLook(v), App: line(v.Application, maxLabel), Title: title(v).Text, Number: number(v),
 		Rollback: v.RollbackOf != "", Commit: line(pipeline.Short(v.SHA), maxLabel), When: v.Created, By: by(v), Took: took(v.Started, v.Ended),
 	}
-	r.Reason, _ = reason(v.Reason)
-	if r.Reason == "done" {
-		r.Reason = ""
-	}
-	r.Reason = capital(r.Reason)
+	r.Reason = why(v, r.Look.Word)
 	if validID(v.ID) {
 		r.URL = c.path("/deliveries/" + v.ID)
 	}

@@ -1,6 +1,11 @@
 package web
 
-import "gitlab.com/slipway-cd/slipway/pipeline"
+import (
+	"fmt"
+	"strings"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
 
 // look is how a status is shown: always a colour, a glyph and a word together.
 type look struct {
@@ -106,4 +111,56 @@ func kindWord(k pipeline.StageKind) string {
 		return "Rollback"
 	}
 	return line(string(k), maxLabel)
+}
+
+// why continues the status's word: "Rejected" goes on with "by @ada: too risky". It is
+// "" if there is nothing to add.
+func why(v pipeline.View, word string) string {
+	if len(v.Questions) > 0 {
+		return waitsFor(v.Questions[0])
+	}
+	sentence, _ := reason(v.Reason)
+	if rest, ok := cutPrefixFold(sentence, word+" "); ok {
+		return rest
+	}
+	switch {
+	case strings.EqualFold(sentence, word) || sentence == "done":
+		return ""
+	case sentence == "" && v.Status == pipeline.StatusRunning:
+		return underWay(v)
+	}
+	return sentence
+}
+
+func waitsFor(q pipeline.Question) string {
+	words := line(q.Stage, maxLabel) + " asks"
+	if q.Environment != "" {
+		words += " before " + line(q.Environment, maxLabel)
+	}
+	switch {
+	case q.Recording:
+		words += ", an answer is being looked at"
+	case q.Quorum > 1:
+		words += fmt.Sprintf(", %d of %d approvals so far", len(q.Approvals), q.Quorum)
+	}
+	return words
+}
+
+// underWay says what the first stage that works is doing.
+func underWay(v pipeline.View) string {
+	for _, s := range v.Stages {
+		if s.Status.Finished() || s.Status == pipeline.StagePending {
+			continue
+		}
+		doing, _ := reason(s.Reason)
+		return line(s.Name, maxLabel) + ": " + firstOf(line(s.Progress, maxWords), doing, line(s.Word, maxLabel))
+	}
+	return ""
+}
+
+func cutPrefixFold(s, prefix string) (string, bool) {
+	if len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix) {
+		return s[len(prefix):], true
+	}
+	return s, false
 }

@@ -116,6 +116,14 @@ func capital(s string) string {
 	return s
 }
 
+// fullStop ends a sentence unless it has an end.
+func fullStop(s string) string {
+	if s == "" || strings.HasSuffix(s, "…") || strings.ContainsAny(s[len(s)-1:], ".!?") {
+		return s
+	}
+	return s + "."
+}
+
 // duration is a time as people say it: "45s", "4m 12s", "1h 3m", "2d 4h".
 func duration(d time.Duration) string {
 	d = d.Round(time.Second)

@@ -4,7 +4,9 @@
 (() => {
   const main = document.getElementById("main");
   const badge = document.getElementById("live");
-  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+  const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
   const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
   const units = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
@@ -23,8 +25,8 @@
     for (const t of root.querySelectorAll("time[datetime]")) {
       const at = new Date(t.dateTime), seconds = (at - Date.now()) / 1000;
       const as = t.dataset.as;
-      let text = as === "elapsed" ? elapsed(-seconds) : distance(as === "deadline" ? seconds : Math.min(0, seconds));
-      if (as === "both" || as === "deadline") text += ` · ${full.format(at)}`;
+      let text = as === "elapsed" ? `for ${elapsed(-seconds)}` : distance(as === "deadline" ? seconds : Math.min(0, seconds));
+      if (as === "both" || as === "deadline") text += ` · ${(at.toDateString() === new Date().toDateString() ? clock : day).format(at)}`;
       if (t.title !== full.format(at)) t.title = full.format(at);
       if (t.textContent !== text) t.textContent = text;
     }
@@ -89,6 +91,7 @@
   }
   function close() { clearTimeout(timer); if (source) source.close(); source = undefined; }
 
+  badge.hidden = false;
   sayTimes(document);
   setInterval(() => sayTimes(document), 1000);
   // Browsers allow few connections to one server: only the page that is seen has one.
