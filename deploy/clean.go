@@ -99,20 +99,21 @@ func (r redactor) tail(lines []string, limit int) string {
 		lines = lines[len(lines)-logLines:]
 	}
 	var kept []string
-	for i := len(lines) - 1; i >= 0; i-- {
-		line := clean(r.line(clip(lines[i], 4*logLine)), logLine)
-		if line == "" {
+	for _, raw := range slices.Backward(lines) {
+		line := clip(r.line(clean(raw, 4*logLine)), logLine)
+		size := len([]rune(line))
+		if len(kept) > 0 {
+			size++ // the end of the line before
+		}
+		switch {
+		case line == "":
 			continue
+		case size > limit && len(kept) == 0 && limit > 1:
+			return clip(line, limit)
+		case size > limit:
+			return strings.Join(kept, "\n")
 		}
-		size := len([]rune(line)) + 1
-		if size > limit && len(kept) > 0 {
-			break
-		}
-		line = clip(line, max(limit, 20))
-		kept = append([]string{line}, kept...)
-		if limit -= size; limit <= 0 {
-			break
-		}
+		kept, limit = append([]string{line}, kept...), limit-size
 	}
 	return strings.Join(kept, "\n")
 }

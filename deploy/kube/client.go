@@ -171,6 +171,10 @@ func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.Re
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	mapping, err := n.mapper.RESTMappingWithContext(requestCtx, gvk.GroupKind(), gvk.Version)
+	if meta.IsNoMatchError(err) { // it may have been installed since the kinds were last read
+		n.mapper.ResetWithContext(requestCtx)
+		mapping, err = n.mapper.RESTMappingWithContext(requestCtx, gvk.GroupKind(), gvk.Version)
+	}
 	if meta.IsNoMatchError(err) {
 		return nil, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: cluster %s doesn't know %s in %s", o.Title(), n.name, gvk.Kind, o.GetAPIVersion()), err)
 	}
