@@ -222,3 +222,35 @@ func TestARequestThatCannotBeWrittenSpoilsNoOther(t *testing.T) {
 	}
 	check(t, s)
 }
+
+func TestAWriteThatFailsAfterItWasWrittenIsFollowed(t *testing.T) {
+	s := openTest(t, filepath.Join(t.TempDir(), "a.db"))
+	ctx := t.Context()
+	claim, effect := underway(t, s)
+	torn := errors.New("the sync failed")
+	s.commit = func(tx *bolt.Tx) error { return errors.Join(tx.Commit(), torn) }
+	settle := store.Settlement{Of: effect.Of, Key: effect.Key, Fence: effect.Fence, Outcome: &store.Event{Kind: "done"}}
+
+	_, err := s.Deliver(ctx, poke("delivery/2", "third"))
+	_, err2 := s.ClaimEffects(ctx, "note", 1)
+	for _, err := range []error{err, err2, s.Commit(ctx, stepOf(claim)), s.Settle(ctx, settle)} {
+		if !errors.Is(err, torn) {
+			t.Errorf("the caller hears %v", err)
+		}
+	}
+	s.commit = (*bolt.Tx).Commit
+	check(t, s)
+	if got := must[[]bool](t)(s.Deliver(ctx, poke("delivery/2", "third"))); got[0] {
+		t.Error("the event is there twice")
+	}
+	if err := s.Commit(ctx, stepOf(claim)); !errors.Is(err, store.ErrFenced) {
+		t.Errorf("the step again: %v", err)
+	}
+	if err := s.Settle(ctx, settle); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("the settlement again: %v", err)
+	}
+	if c := must[[]store.EffectClaim](t)(s.ClaimEffects(ctx, "note", 1))[0]; !c.Unknown || c.Attempt != 2 {
+		t.Errorf("an effect whose start may be on the disk: %+v", c)
+	}
+	check(t, s)
+}
