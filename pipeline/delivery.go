@@ -78,6 +78,15 @@ func (s StageStatus) Finished() bool {
 	return true
 }
 
+// bad tells that the stage has ended, and not well.
+func (s StageStatus) bad() bool {
+	switch s {
+	case StageFailed, StageRolledBack, StageRejected, StageExpired:
+		return true
+	}
+	return false
+}
+
 // Delivery is the state of one delivery. Fields that the outside world gave us a
 // handle for live in Handles; everything else was decided by Step.
 type Delivery struct {
@@ -136,9 +145,9 @@ type CIWatch struct {
 // Passed tells that nothing mandatory is left to run.
 func (c CIPipeline) Passed() bool { return c.Status == "success" || c.Status == "manual" }
 
-// Failed tells that it ended, and not well.
+// Failed tells that it ended, and not well. A skipped one has proved nothing.
 func (c CIPipeline) Failed() bool {
-	return c.Status == "failed" || c.Status == "canceled"
+	return c.Status == "failed" || c.Status == "canceled" || c.Status == "skipped"
 }
 
 // StageState is where one stage of one delivery stands.
@@ -161,6 +170,11 @@ type StageState struct {
 	Release  *Release `json:"release,omitempty"`  // what this stage brought, or brought back
 	// Target is the release that is being brought back, nil unless the stage rolls back.
 	Target *Release `json:"target,omitempty"`
+	// Held is the attempt under which the environment was granted, 0 unless the stage has
+	// it. Further attempts keep the environment.
+	Held int `json:"held,omitempty"`
+	// Changed: an attempt before this one changed the environment, and was not taken back.
+	Changed bool `json:"changed,omitempty"`
 	// Undo: the whole attempt goes back: a rollback stage, or a deploy that had succeeded
 	// and is undone because of what came after it.
 	Undo bool      `json:"undo,omitempty"`

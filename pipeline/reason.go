@@ -69,7 +69,7 @@ func (r Reason) String() string {
 
 func (r Reason) words() string {
 	switch r.Code {
-	case "", ReasonOther:
+	case "", ReasonOther, ReasonStale: // the detail says it all
 		return ""
 	case ReasonCIRunning:
 		return "waiting for the CI pipeline"
@@ -78,6 +78,9 @@ func (r Reason) words() string {
 	case ReasonAsking:
 		return "waiting for an approval"
 	case ReasonTryingAgain:
+		if r.What != "" {
+			return "trying again after " + r.What
+		}
 		return "trying again"
 	case ReasonDone:
 		return "done"
@@ -112,9 +115,7 @@ func (r Reason) words() string {
 	case ReasonNotRolledBack:
 		return "the rollback failed, so look at " + r.What + " now"
 	case ReasonNothingToUndo:
-		return "nothing was changed in " + r.What
-	case ReasonStale:
-		return "stale"
+		return "nothing was rolled back in " + r.What
 	case ReasonJobFailed:
 		return "job " + r.What + " did not succeed"
 	case ReasonGaveUp:

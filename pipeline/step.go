@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -50,6 +49,9 @@ type stepper struct {
 	d       *Delivery
 	now     time.Time
 	effects []Effect
+	// unwritten is the kind of report that has just failed: writing it again at once
+	// would only fail again.
+	unwritten string
 }
 
 func (s *stepper) apply(e Event) error {
@@ -215,91 +217,6 @@ func (s *stepper) needsMet(def Stage) bool {
 	return true
 }
 
-func (s *stepper) finishIfDone() {
-	for i := range s.d.Stages {
-		if st := &s.d.Stages[i]; !st.Status.Finished() && (st.Status != StagePending || s.d.Winding == "") {
-			return
-		}
-	}
-	for i := range s.d.Stages {
-		if st := &s.d.Stages[i]; st.Status == StagePending {
-			st.Status, st.Reason = s.unreached()
-			st.Ended = s.now
-		}
-	}
-	status, reason := s.outcome()
-	s.finish(status, reason)
-}
-
-// unreached is what becomes of a stage whose turn never came.
-func (s *stepper) unreached() (StageStatus, Reason) {
-	switch s.d.Winding {
-	case StatusCanceled:
-		return StageCanceled, s.d.Reason
-	case StatusSuperseded:
-		return StageSuperseded, s.d.Reason
-	}
-	return StageSkipped, Reason{Code: ReasonEarlierFailed, What: s.failedStage()}
-}
-
-func (s *stepper) failedStage() string {
-	for i := range s.d.Stages {
-		switch s.d.Stages[i].Status {
-		case StageFailed, StageRolledBack, StageRejected, StageExpired:
-			if s.d.definition(s.plan, &s.d.Stages[i]).OnFailure != FailContinue && !s.undone(&s.d.Stages[i]) {
-				return s.d.Stages[i].Name
-			}
-		}
-	}
-	return ""
-}
-
-func (s *stepper) undone(st *StageState) bool {
-	return st.Undo && s.d.definition(s.plan, st).Kind != KindRollback
-}
-
-// outcome is the delivery's last word.
-func (s *stepper) outcome() (Status, Reason) {
-	var back []string
-	stuck := ""
-	for i := range s.d.Stages {
-		st := &s.d.Stages[i]
-		switch {
-		case st.Reason.Code == ReasonNotRolledBack:
-			stuck = st.Name
-		case st.Status == StageRolledBack && st.Target != nil:
-			back = append(back, s.d.definition(s.plan, st).Environment()+" is back at "+Short(st.Target.SHA))
-		}
-	}
-	failed := s.failedStage()
-	switch {
-	case stuck != "":
-		return StatusFailed, s.d.Stage(stuck).Reason
-	case s.d.Winding == "":
-		return StatusSucceeded, Reason{Code: ReasonDone}
-	case s.d.Winding == StatusFailed || s.d.Winding == StatusRolledBack:
-		reason := Reason{Code: ReasonStageFailed, What: failed}
-		if f := s.d.Stage(failed); f != nil {
-			reason.Detail = f.Reason.words()
-		}
-		if len(back) == 0 {
-			return StatusFailed, reason
-		}
-		reason.Detail = strings.TrimPrefix(reason.Detail+"; "+strings.Join(back, ", "), "; ")
-		return StatusRolledBack, reason
-	}
-	return s.d.Winding, s.d.Reason
-}
-
-// finish ends the delivery and tells the environments that it wants nothing more.
-func (s *stepper) finish(status Status, reason Reason) {
-	s.d.Status, s.d.Reason, s.d.Ended, s.d.Winding = status, reason, s.now, ""
-	s.d.CIWatch = CIWatch{Looks: s.d.CIWatch.Looks}
-	for _, env := range s.plan.environments() {
-		s.send(env, Departed{Delivery: s.d.ID})
-	}
-}
-
 // environments is EnvironmentNames of a plan that may be nil.
 func (p *Plan) environments() []string {
 	if p == nil {
@@ -350,25 +267,27 @@ func (s *stepper) report(before *Delivery) {
 	if s.d.Status == StatusNone || s.d.Status == StatusLoading || reflect.DeepEqual(was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
-	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() {
+	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) {
 		return // a finished delivery says no more
 	}
 	s.d.Revision++
-	s.emitLatest(fmt.Sprintf("note/%d", s.d.Revision), "note", WriteNote{})
-	if s.plan != nil && s.plan.Channel != "" {
+	if s.unwritten != (WriteNote{}).ActionKind() {
+		s.emitLatest(fmt.Sprintf("note/%d", s.d.Revision), "note", WriteNote{})
+	}
+	if s.plan != nil && s.plan.Channel != "" && s.unwritten != (WriteMessage{}).ActionKind() {
 		s.emitLatest(fmt.Sprintf("message/%d", s.d.Revision), "message", WriteMessage{})
 	}
 	for i := range s.d.Stages {
-		s.reportStage(&s.d.Stages[i], before.Stage(s.d.Stages[i].Name))
+		s.reportStage(&s.d.Stages[i], before)
 	}
 }
 
 // reportStage keeps the stage's commit status and GitLab deployment true.
-func (s *stepper) reportStage(st, was *StageState) {
-	if was != nil && was.Status == st.Status && was.Attempt == st.Attempt && was.Phase == st.Phase {
-		return
-	}
-	if was == nil || was.Status != st.Status || was.Attempt != st.Attempt {
+func (s *stepper) reportStage(st *StageState, before *Delivery) {
+	was := before.Stage(st.Name)
+	changed := was == nil || was.Status != st.Status || was.Attempt != st.Attempt
+	// A status before the stages begin would hold up the CI pipeline that they wait for.
+	if begun := !s.d.Started.IsZero(); begun && (changed || before.Started.IsZero()) {
 		s.emitLatest(fmt.Sprintf("status/%s/%d", st.Name, s.d.Revision), "status/"+st.Name,
 			WriteStatus{Stage: st.Name, Attempt: st.Attempt})
 	}
@@ -379,7 +298,7 @@ func (s *stepper) reportStage(st, was *StageState) {
 		// The attempt before ended in the same step that began this one.
 		s.writeDeployment(was)
 	}
-	if touched(st) {
+	if touched(st) && (changed || !touched(was)) {
 		s.writeDeployment(st)
 	}
 }

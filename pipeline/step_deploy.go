@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -13,7 +14,7 @@ func (s *stepper) lock(st *StageState, environment string, back bool) {
 		Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Order: s.d.Order(), Name: s.d.name(), Back: back, Since: s.now,
 	}
 	if def := s.d.definition(s.plan, st); def.Rollback != nil {
-		claim.Of, claim.To = def.Rollback.Of, def.Rollback.To
+		claim.Of, claim.To = s.undoes(def), def.Rollback.To
 	}
 	s.send(environment, LockWanted{
 		Environment: EnvironmentRef{Project: s.d.Project.ID, Name: environment},
@@ -21,6 +22,9 @@ func (s *stepper) lock(st *StageState, environment string, back bool) {
 		Supersede:   s.plan.Concurrency != Queue && !back,
 	})
 }
+
+// undoes is the delivery that a rollback stage takes back, "" if whatever runs.
+func (s *stepper) undoes(def Stage) string { return firstNonEmpty(def.Rollback.Of, s.d.RollbackOf) }
 
 // name is how other deliveries speak of this one.
 func (d *Delivery) name() string {
@@ -36,6 +40,9 @@ func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
 		return
 	}
 	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released}
+	if st.Held != 0 {
+		back.Attempt, st.Held = st.Held, 0
+	}
 	switch {
 	case def.Kind == KindRollback && released != nil:
 		back.Failed = st.Previous
@@ -48,27 +55,45 @@ func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
 func (s *stepper) granted(e LockGranted) {
 	st := s.d.Stage(e.Stage)
 	switch {
-	case st == nil || st.Attempt != e.Attempt || st.Status.Finished() || st.Status == StagePending:
+	case st != nil && st.Held != 0 && st.Held == e.Attempt:
+		return // told again
+	case st == nil || st.Attempt != e.Attempt || st.Phase != PhaseLocking || st.Status.Finished():
 		// The stage ended while the answer was on its way.
 		s.send(e.Environment, LockReturned{Delivery: s.d.ID, Stage: e.Stage, Attempt: e.Attempt})
 		return
-	case st.Phase != PhaseLocking:
-		return // told again
 	}
 	def := s.d.definition(s.plan, st)
-	st.Reason = Reason{}
+	st.Held = e.Attempt
+	if st.Reason.Code == ReasonQueued {
+		st.Reason = Reason{}
+	}
 	switch {
 	case def.Kind == KindRollback:
 		s.rollbackGranted(st, def, e)
 	case st.Undo:
 		s.undoGranted(st, def, e)
 	default:
-		st.Previous, st.Phase, st.Status = e.Current, PhaseApplying, StageRunning
-		st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
-		s.act(st, "apply", clusterSlot(def), Apply{
-			Stage: st.Name, Attempt: st.Attempt, ReleaseID: fmt.Sprintf("%s/%s/%d", s.d.ID, st.Name, st.Attempt),
-		})
+		st.Previous = e.Current
+		s.beginApply(st, def)
 	}
+}
+
+func (s *stepper) beginApply(st *StageState, def Stage) {
+	st.Status, st.Phase = StageRunning, PhaseApplying
+	st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
+	s.act(st, "apply", clusterSlot(def), Apply{
+		Stage: st.Name, Attempt: st.Attempt, ReleaseID: fmt.Sprintf("%s/%s/%d", s.d.ID, st.Name, st.Attempt),
+	})
+}
+
+// reapply is the next attempt of a deploy. The stage keeps the environment, so that
+// nobody builds on what the attempt before left there.
+func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool) {
+	*st = StageState{
+		Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Started: s.now, Reason: why,
+		Resolved: st.Resolved, Previous: st.Previous, Held: st.Held, Changed: st.Changed || !unchanged,
+	}
+	s.beginApply(st, def)
 }
 
 // clusterSlot keeps one delivery from doing two things to one environment at once.
@@ -76,7 +101,7 @@ func clusterSlot(def Stage) string { return "cluster/" + def.Environment() }
 
 func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
 	st.Previous = e.Current
-	switch of := def.Rollback.Of; {
+	switch of := s.undoes(def); {
 	case of != "" && (e.Current == nil || e.Current.Delivery != of):
 		reason := Reason{Code: ReasonNothingToUndo, What: def.Rollback.Environment}
 		if e.Current != nil {
@@ -98,10 +123,10 @@ func (s *stepper) undoGranted(st *StageState, def Stage, e LockGranted) {
 	switch {
 	case st.Release == nil || e.Current == nil || e.Current.ID != st.Release.ID:
 		s.giveBack(st, def, nil)
-		s.end(st, StageSucceeded, Reason{Code: ReasonStale, Detail: "not rolled back, because something else runs in " + def.Environment() + " by now"})
+		s.end(st, StageSucceeded, Reason{Code: ReasonStale, Detail: def.Environment() + " is not rolled back, because something else runs there by now"})
 	case st.Previous == nil:
 		s.giveBack(st, def, nil)
-		s.end(st, StageSucceeded, Reason{Code: ReasonOther, Detail: "not rolled back, because no earlier release is recorded"})
+		s.end(st, StageSucceeded, Reason{Code: ReasonStale, Detail: def.Environment() + " is not rolled back, because no earlier release is recorded"})
 	default:
 		st.Target = st.Previous
 		s.beginRestore(st, def)
@@ -148,16 +173,15 @@ func (s *stepper) applied(e Applied) {
 	}
 	st.Release, st.Phase, st.Progress = &e.Release, PhaseObserving, ""
 	if st.Ending == StageCanceled {
-		s.restoreIfWanted(st)
+		s.stopped(st, s.d.definition(s.plan, st), false)
 		return
 	}
 	s.act(st, "observe", clusterSlot(s.d.definition(s.plan, st)), Observe{Stage: st.Name, Attempt: st.Attempt, Release: e.Release})
 }
 
-// restoreIfWanted ends a stage that was canceled while it was applied.
-func (s *stepper) restoreIfWanted(st *StageState) {
-	def := s.d.definition(s.plan, st)
-	if def.OnFailure == FailRollback {
+// stopped ends a stage that was canceled while it was applied.
+func (s *stepper) stopped(st *StageState, def Stage, unchanged bool) {
+	if def.OnFailure == FailRollback && (!unchanged || st.Changed) {
 		s.restore(st, StageCanceled, s.d.Reason)
 		return
 	}
@@ -195,7 +219,7 @@ func (s *stepper) verified(st *StageState) {
 		s.end(st, StageSucceeded, Reason{Code: ReasonRolledBack, What: Short(back.SHA)})
 	case st.Undo:
 		s.giveBack(st, def, &back)
-		s.end(st, StageRolledBack, s.d.Reason)
+		s.end(st, StageRolledBack, Reason{Code: ReasonEarlierFailed, What: s.failedStage()})
 	default:
 		s.giveBack(st, def, nil)
 		ending := st.Ending
@@ -219,7 +243,11 @@ func (s *stepper) restored(e Restored) {
 func (s *stepper) notRestored(st *StageState, reason Reason) {
 	def := s.d.definition(s.plan, st)
 	s.giveBack(st, def, nil)
-	s.end(st, StageFailed, Reason{Code: ReasonNotRolledBack, What: def.Environment(), Detail: joined(reason.String(), "first: "+st.Reason.String())})
+	detail := reason.String()
+	if first, _, _ := strings.Cut(st.Reason.String(), "\n"); first != "" && st.Reason.Code != ReasonDone {
+		detail = joined(detail, "before that: "+first)
+	}
+	s.end(st, StageFailed, Reason{Code: ReasonNotRolledBack, What: def.Environment(), Detail: detail})
 	s.consequence(st, def)
 }
 
@@ -250,6 +278,8 @@ func (s *stepper) superseded(e Superseded) {
 	case s.d.Status.Finished():
 	case s.d.Status != StatusRunning:
 		s.finish(StatusSuperseded, reason)
+	case !s.wants(e.Environment):
+		// It has had the environment, or skipped it.
 	default:
 		s.wind(StatusSuperseded, reason)
 	}

@@ -91,7 +91,7 @@ func (s *environmentStepper) wanted(e LockWanted) {
 	}
 	s.env.Queue = append(s.env.Queue, c)
 	if s.env.Holder != nil {
-		s.send(c.Delivery, LockQueued{Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Holder: s.env.Holder.Name})
+		s.tellQueued(c)
 	}
 }
 
@@ -169,6 +169,7 @@ func (s *environmentStepper) departed(delivery string) {
 
 // next hands the environment to who is first in the queue.
 func (s *environmentStepper) next() {
+	granted := false
 	for s.env.Holder == nil && len(s.env.Queue) > 0 {
 		c := s.env.Queue[0]
 		s.env.Queue = slices.Delete(s.env.Queue, 0, 1)
@@ -176,7 +177,7 @@ func (s *environmentStepper) next() {
 			s.supersede(c.Delivery, s.env.NewestName)
 			continue
 		}
-		s.env.Holder = &c
+		s.env.Holder, granted = &c, true
 		if !c.Back {
 			s.env.Enrolled = slices.DeleteFunc(s.env.Enrolled, func(o Enrolment) bool { return o.Delivery == c.Delivery })
 			if c.Order >= s.env.Newest {
@@ -185,6 +186,16 @@ func (s *environmentStepper) next() {
 		}
 		s.tellGranted()
 	}
+	if !granted {
+		return
+	}
+	for _, c := range s.env.Queue { // they wait for somebody else now
+		s.tellQueued(c)
+	}
+}
+
+func (s *environmentStepper) tellQueued(c Claim) {
+	s.send(c.Delivery, LockQueued{Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Holder: s.env.Holder.Name})
 }
 
 func (s *environmentStepper) tellGranted() {
@@ -202,7 +213,8 @@ func (s *environmentStepper) remind() {
 }
 
 // target is the release that a rollback goes to, nil if there is none: the one asked
-// for, or the newest good one that is not the current.
+// for, or the newest good one that is neither the current nor of the delivery that is
+// undone.
 func (s *environmentStepper) target(c Claim) *Release {
 	current := s.env.Current()
 	if !c.Back || current == nil {
@@ -212,7 +224,7 @@ func (s *environmentStepper) target(c Claim) *Release {
 		switch {
 		case c.To != "" && r.ID == c.To:
 			return &r
-		case c.To == "" && !r.Bad && r.ID != current.ID:
+		case c.To == "" && !r.Bad && r.ID != current.ID && (c.Of == "" || r.Delivery != c.Of):
 			return &r
 		}
 	}

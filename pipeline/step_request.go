@@ -18,14 +18,14 @@ func (s *stepper) requested(r Request) {
 	r.Key = fmt.Sprintf("r%d", s.d.Asked)
 	r.At = s.now
 	switch {
-	case s.d.Status == StatusNone && s.d.Reason.Code == ReasonCondition:
-		s.answer(r, false, "This merge is not delivered: "+s.d.Reason.String()+".")
-	case s.d.Status == StatusNone:
-		s.answer(r, false, "There is no delivery for this merge request yet. One starts when it is merged.")
 	case r.What == VerbHelp:
 		s.answer(r, true, HelpText)
 	case r.What == VerbUnknown:
 		s.answer(r, false, "I don't know that command. "+HelpText)
+	case s.d.Status == StatusNone && s.d.Reason.Code == ReasonCondition:
+		s.answer(r, false, "This merge is not delivered: "+s.d.Reason.String()+".")
+	case s.d.Status == StatusNone:
+		s.answer(r, false, "There is no delivery for this merge request yet. One starts when it is merged.")
 	case len(s.d.Requests) >= maxRequests:
 		s.answer(r, false, "Too many requests are being looked at. Please ask again in a moment.")
 	default:
@@ -193,7 +193,7 @@ func firstNonEmpty(words ...string) string {
 func (s *stepper) cancel(r Request, p policy.Person) string {
 	if a := policy.MayCommand(p); !a.Allowed {
 		return a.Refusal
-	} else if refusal := s.notCancelable(); refusal != "" {
+	} else if refusal := s.d.notCancelable(); refusal != "" {
 		return refusal
 	} else {
 		s.decide(r, "", 0, p, a.Rule)
@@ -203,12 +203,14 @@ func (s *stepper) cancel(r Request, p policy.Person) string {
 	return ""
 }
 
-func (s *stepper) notCancelable() string {
+func (d *Delivery) notCancelable() string {
 	switch {
-	case s.d.Status.Finished():
-		return "This delivery has ended already: it is " + string(s.d.Status) + "."
-	case s.d.Winding != "":
+	case d.Status.Finished():
+		return "This delivery has ended already: it is " + string(d.Status) + "."
+	case d.Winding != "":
 		return "This delivery is ending already."
+	case slices.ContainsFunc(d.Stages, func(st StageState) bool { return st.Status == StageRollingBack }):
+		return "The rollback is under way, and stopping half-way would leave the environment in between."
 	}
 	return ""
 }
@@ -235,28 +237,27 @@ func (s *stepper) retry(r Request, p policy.Person) string {
 	}
 	s.decide(r, "", 0, p, a.Rule)
 	s.answer(r, true, "")
-	reason := s.d.Reason.Code
 	s.d.Ended, s.d.Reason, s.d.Winding = time.Time{}, Reason{}, ""
 	switch {
 	case len(s.d.Stages) == 0:
 		s.d.Status = StatusLoading
 		s.load()
-	case reason == ReasonCIFailed || reason == ReasonCIMissing || s.d.Started.IsZero():
-		s.enrol()
+	case s.d.Started.IsZero():
+		s.again()
 		s.awaitCI()
 	default:
 		s.again()
+		s.d.Status = StatusRunning
 	}
 	return ""
 }
 
 // again lets every stage that did not succeed have another turn.
 func (s *stepper) again() {
-	s.d.Status = StatusRunning
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
 		if st.Status != StageSucceeded {
-			*st = StageState{Name: st.Name, Status: StagePending, Attempt: st.Attempt, Looks: st.Looks, LastJob: st.Job.ID}
+			*st = StageState{Name: st.Name, Status: StagePending, Attempt: st.Attempt, Looks: st.Looks, LastJob: max(st.Job.ID, st.LastJob)}
 		}
 	}
 	s.enrol()
@@ -291,7 +292,7 @@ func (s *stepper) rollback(r Request, p policy.Person) string {
 		return a.Refusal
 	}
 	s.decide(r, "", 0, p, a.Rule)
-	if s.notCancelable() == "" {
+	if s.d.notCancelable() == "" {
 		s.stop(p, joined("rollback", r.Reason))
 	}
 	s.emit("rollback/"+r.Key, "", StartRollback{

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -10,7 +11,7 @@ import (
 func (s *stepper) start(st *StageState) {
 	def, _ := s.plan.Stage(st.Name)
 	*st = StageState{Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Status: StageRunning, Started: s.now,
-		Looks: st.Looks, LastJob: max(st.Job.ID, st.LastJob)}
+		Looks: st.Looks, LastJob: max(st.Job.ID, st.LastJob), Reason: whyAgain(st.Reason)}
 	switch {
 	case def.Skip != "":
 		s.end(st, StageSkipped, Reason{Code: ReasonCondition, Detail: def.Skip})
@@ -77,13 +78,26 @@ func (s *stepper) end(st *StageState, status StageStatus, reason Reason) {
 // on_failure says. unchanged tells that nothing in the cluster was touched.
 func (s *stepper) fail(st *StageState, reason Reason, unchanged bool) {
 	def := s.d.definition(s.plan, st)
-	st.Failures++
-	if st.Failures <= def.Retry && s.d.Winding == "" {
-		s.giveBack(st, def, nil)
-		reason.Detail = joined(reason.Detail, fmt.Sprintf("attempt %d of %d", st.Attempt, def.Retry+1))
-		s.end(st, StagePending, reason)
+	if st.Ending == StageCanceled { // it was canceled while it was applied
+		s.stopped(st, def, unchanged)
 		return
 	}
+	st.Failures++
+	attempt := fmt.Sprintf("attempt %d of %d", st.Failures, def.Retry+1)
+	if st.Failures <= def.Retry && s.d.Winding == "" {
+		why := Reason{Code: ReasonTryingAgain, What: attempt, Detail: reason.String()}
+		if st.Held != 0 {
+			s.reapply(st, def, why, unchanged)
+			return
+		}
+		s.giveBack(st, def, nil)
+		s.end(st, StagePending, why)
+		return
+	}
+	if def.Retry > 0 {
+		reason.Detail = joined(reason.Detail, attempt)
+	}
+	unchanged = unchanged && !st.Changed
 	if def.Kind == KindDeploy && def.OnFailure == FailRollback && !unchanged {
 		s.restore(st, StageRolledBack, reason)
 		return
@@ -93,11 +107,25 @@ func (s *stepper) fail(st *StageState, reason Reason, unchanged bool) {
 	s.consequence(st, def)
 }
 
-func joined(a, b string) string {
-	if a == "" {
-		return b
+// whyAgain is what of the attempt before is still said in the next.
+func whyAgain(r Reason) Reason {
+	if r.Code == ReasonTryingAgain {
+		return r
 	}
-	return a + " (" + b + ")"
+	return Reason{}
+}
+
+// joined adds a remark to the first line of a detail; a log may follow below.
+func joined(detail, remark string) string {
+	if detail == "" {
+		return remark
+	}
+	first, log, more := strings.Cut(detail, "\n")
+	first += " (" + remark + ")"
+	if more {
+		first += "\n" + log
+	}
+	return first
 }
 
 // consequence is what a stage that ended badly means for the delivery.
@@ -115,7 +143,7 @@ func (s *stepper) consequence(st *StageState, def Stage) {
 			return
 		}
 	case FailRollback:
-		if def.Environment() == "" && s.undoBefore(def) {
+		if def.Environment() == "" && s.undoBefore(st.Name, def) {
 			winding = StatusRolledBack
 		}
 	}
@@ -128,6 +156,9 @@ func (s *stepper) wind(status Status, reason Reason) {
 		return
 	}
 	s.d.Winding, s.d.Reason = status, reason
+	if failed := s.failedStage(); failed != "" && status != StatusCanceled && status != StatusSuperseded {
+		reason = Reason{Code: ReasonEarlierFailed, What: failed}
+	}
 	for i := range s.d.Stages {
 		s.windStage(&s.d.Stages[i], status, reason)
 	}
@@ -168,7 +199,7 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 
 // undoBefore takes back the deploys that lead to a stage: the nearest ones on every
 // path. It tells whether there was one.
-func (s *stepper) undoBefore(def Stage) bool {
+func (s *stepper) undoBefore(failed string, def Stage) bool {
 	found := false
 	seen := map[string]bool{}
 	names := slices.Clone(def.Needs)
@@ -188,7 +219,7 @@ func (s *stepper) undoBefore(def Stage) bool {
 			continue
 		}
 		if st.Status == StageSucceeded && st.Release != nil {
-			s.undo(st, need)
+			s.undo(st, need, failed)
 			found = true
 		}
 	}
@@ -196,10 +227,11 @@ func (s *stepper) undoBefore(def Stage) bool {
 }
 
 // undo takes back a deploy that had succeeded, as a new attempt of its stage.
-func (s *stepper) undo(st *StageState, def Stage) {
+func (s *stepper) undo(st *StageState, def Stage, failed string) {
 	st.Attempt++
 	st.Undo, st.Status, st.Ending = true, StageRollingBack, StageRolledBack
 	st.Started, st.Ended = s.now, time.Time{}
+	st.Reason = Reason{Code: ReasonEarlierFailed, What: failed}
 	s.lock(st, def.Environment(), true)
 }
 
@@ -288,6 +320,7 @@ func (s *stepper) failed(e Failed) {
 		s.identifyFailed(e)
 	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind():
 		s.warn(e.Effect, e.Detail)
+		s.unwritten = e.Effect
 	case Answer{}.ActionKind(), StartRollback{}.ActionKind():
 	default:
 		if st := s.current(e.Stage, e.Attempt); st != nil {
@@ -300,18 +333,32 @@ func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 	switch {
 	case e.Effect == LookAtJob{}.ActionKind():
 		st.Progress = e.Detail // the next look may tell
+	case e.Key != stageKey(st, s.awaited(st)):
+		// It was taken back, and had failed before it heard.
 	case st.Status == StageRollingBack:
 		s.notRestored(st, reason)
-	case st.Ending == StageCanceled: // while it was applied
-		if e.Unchanged {
-			s.giveBack(st, s.d.definition(s.plan, st), nil)
-			s.end(st, StageCanceled, s.d.Reason)
-			return
-		}
-		s.restore(st, StageCanceled, s.d.Reason)
 	default:
 		s.fail(st, reason, e.Unchanged || st.Phase == PhaseEvaluating)
 	}
+}
+
+// awaited is the effect that the attempt waits for, "" if none.
+func (s *stepper) awaited(st *StageState) string {
+	switch st.Phase {
+	case PhaseEvaluating:
+		return "evaluate"
+	case PhaseApplying:
+		return "apply"
+	case PhaseObserving:
+		return "observe"
+	case PhaseRestoring:
+		return "restore"
+	case PhaseVerifying:
+		return "verify"
+	case PhaseLocking:
+		return ""
+	}
+	return "play"
 }
 
 func (s *stepper) delayed(e Delayed) {

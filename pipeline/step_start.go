@@ -69,11 +69,25 @@ func (s *stepper) planned(e Planned) error {
 // enrol tells the environments that this delivery will come.
 func (s *stepper) enrol() {
 	for _, env := range s.plan.EnvironmentNames() {
+		if !s.wants(env) {
+			continue
+		}
 		s.send(env, Enrolled{
 			Environment: EnvironmentRef{Project: s.d.Project.ID, Name: env},
 			Enrolment:   Enrolment{Delivery: s.d.ID, Order: s.d.Order()},
 		})
 	}
+}
+
+// wants tells that a stage which has not ended is for the environment.
+func (s *stepper) wants(environment string) bool {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if !st.Status.Finished() && s.d.definition(s.plan, st).Environment() == environment {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *stepper) refused(e PlanRefused) {
@@ -143,12 +157,13 @@ func (s *stepper) ciSeen(e CISeen) {
 	s.d.CI = e.CI
 	w := &s.d.CIWatch
 	w.Looking = false
+	s.d.Reason = Reason{Code: ReasonCIRunning}
 	switch {
 	case e.CI.ID != 0 && e.CI.Passed():
 		s.begin()
 	case e.CI.ID != 0 && e.CI.Failed() && !w.Again:
 		s.finish(StatusFailed, Reason{Code: ReasonCIFailed, Detail: "its status is " + e.CI.Status})
-	case e.CI.ID == 0 && !s.now.Before(w.Since.Add(ciMissingFor)):
+	case e.CI.ID == 0 && !w.Again && !s.now.Before(w.Since.Add(ciMissingFor)):
 		s.finish(StatusFailed, Reason{Code: ReasonCIMissing, Detail: "`on: merge: after: pipeline` waits for one"})
 	case w.Again:
 		s.lookAtCI()

@@ -82,7 +82,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		Status: d.Status, Icon: d.Status.Icon(), Reason: d.Reason.String(), RollbackOf: d.RollbackOf, CI: d.CI,
 		Decisions: d.Decisions, Problems: d.Problems, Warnings: d.Warnings, MessageURL: d.Handles.MessageURL,
 		Created: d.Created, Started: d.Started, Ended: d.Ended,
-		MayCancel:   !d.Status.Finished() && d.Winding == "",
+		MayCancel:   d.notCancelable() == "",
 		MayRetry:    d.retryable(),
 		MayRollback: d.Deployed(),
 	}
@@ -131,10 +131,15 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 			sv.Now = Short(s.Release.SHA)
 		}
 	}
-	if s.Target != nil && (s.Status == StageSucceeded || s.Status == StageRolledBack) {
+	if s.Target != nil && s.restored() {
 		sv.Now = Short(s.Target.SHA)
 	}
 	return sv
+}
+
+// restored tells that a stage with a target has ended with it in place.
+func (st *StageState) restored() bool {
+	return st.Status == StageSucceeded || st.Status == StageRolledBack || st.Status == StageCanceled
 }
 
 func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
@@ -154,7 +159,7 @@ func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 		}
 	}
 	for _, r := range d.Requests {
-		if r.What == VerbApprove || r.What == VerbReject {
+		if (r.What == VerbApprove || r.What == VerbReject) && (r.Stage == "" || r.Stage == s.Name) {
 			q.Recording = true
 		}
 	}

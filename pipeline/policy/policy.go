@@ -81,8 +81,8 @@ func (p Person) Label() string {
 type Rule struct {
 	// Approvers are "user:NAME", "group:PATH" or "role:ROLE"; one match is enough.
 	Approvers []string `json:"approvers,omitempty"`
-	// Not excludes "author" (of the merge request or the commit), "merger" (who
-	// merged it) and "user:NAME".
+	// Not excludes "author" (of the merge request), "merger" (who merged it) and
+	// "user:NAME".
 	Not []string `json:"not,omitempty"`
 }
 
@@ -213,7 +213,7 @@ func excluded(r Rule, p Person, f Facts) string {
 			return fmt.Sprintf("%s wrote this change, and somebody else has to approve it.", p.Label())
 		case n == "merger" && (same(p, f.MergedByID, f.MergedBy)):
 			return fmt.Sprintf("%s merged this change, and somebody else has to approve it.", p.Label())
-		case n == "user:"+p.Username:
+		case isUser(n, p):
 			return fmt.Sprintf("%s is excluded from this approval.", p.Label())
 		}
 	}
@@ -224,6 +224,12 @@ func same(p Person, id int64, username string) bool {
 	return id != 0 && p.ID == id || username != "" && strings.EqualFold(p.Username, username)
 }
 
+// isUser tells that an entry "user:NAME" means the person. GitLab's names ignore case.
+func isUser(entry string, p Person) bool {
+	name, ok := strings.CutPrefix(entry, "user:")
+	return ok && p.Username != "" && strings.EqualFold(name, p.Username)
+}
+
 func matches(r Rule, p Person) (string, bool) {
 	if len(r.Approvers) == 0 {
 		return "role:developer", p.Access >= Developer
@@ -232,11 +238,11 @@ func matches(r Rule, p Person) (string, bool) {
 		kind, rest, _ := strings.Cut(a, ":")
 		switch kind {
 		case "user":
-			if strings.EqualFold(rest, p.Username) {
+			if isUser(a, p) {
 				return a, true
 			}
 		case "group":
-			if slices.Contains(p.Groups, rest) {
+			if slices.ContainsFunc(p.Groups, func(g string) bool { return strings.EqualFold(g, rest) }) {
 				return a, true
 			}
 		case "role":

@@ -1,0 +1,147 @@
+package pipeline
+
+import "strings"
+
+func (s *stepper) finishIfDone() {
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; !st.Status.Finished() && (st.Status != StagePending || s.d.Winding == "") {
+			return
+		}
+	}
+	s.leave(s.d.Winding, s.d.Reason)
+	status, reason := s.outcome()
+	s.finish(status, reason)
+}
+
+// leave ends the stages whose turn never came.
+func (s *stepper) leave(status Status, reason Reason) {
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; st.Status == StagePending {
+			st.Status, st.Reason = s.unreached(status, reason)
+			st.Ended = s.now
+		}
+	}
+}
+
+// unreached is what becomes of a stage whose turn never came.
+func (s *stepper) unreached(status Status, reason Reason) (StageStatus, Reason) {
+	switch status {
+	case StatusCanceled:
+		return StageCanceled, reason
+	case StatusSuperseded:
+		return StageSuperseded, reason
+	}
+	if failed := s.failedStage(); failed != "" {
+		reason = Reason{Code: ReasonEarlierFailed, What: failed}
+	}
+	return StageSkipped, reason
+}
+
+// failedStage is the stage that ended badly first, "" if none did.
+func (s *stepper) failedStage() string {
+	var first *StageState
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if !st.Status.bad() || s.d.definition(s.plan, st).OnFailure == FailContinue || s.undone(st) {
+			continue
+		}
+		if first == nil || st.Ended.Before(first.Ended) {
+			first = st
+		}
+	}
+	if first == nil {
+		return ""
+	}
+	return first.Name
+}
+
+func (s *stepper) undone(st *StageState) bool {
+	return st.Undo && s.d.definition(s.plan, st).Kind != KindRollback
+}
+
+// outcome is the delivery's last word.
+func (s *stepper) outcome() (Status, Reason) {
+	for i := range s.d.Stages {
+		if st := &s.d.Stages[i]; st.Reason.Code == ReasonNotRolledBack {
+			return StatusFailed, st.Reason
+		}
+	}
+	back, remarks := s.aftermath()
+	status, reason := s.d.Winding, s.d.Reason
+	switch status {
+	case "":
+		status, reason = StatusSucceeded, s.succeeded()
+	case StatusFailed, StatusRolledBack:
+		status, reason = s.badEnd(back)
+	default: // canceled, superseded, rejected: the reason was given when it was
+	}
+	if len(remarks) > 0 {
+		first, _, _ := strings.Cut(reason.Detail, "\n")
+		reason.Detail = strings.TrimPrefix(first+"; "+strings.Join(remarks, ", "), "; ")
+	}
+	return status, reason
+}
+
+// aftermath is what became of environments that were to go back, for people, and
+// whether one did.
+func (s *stepper) aftermath() (back bool, remarks []string) {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		switch {
+		case st.Target != nil && (st.Status == StageRolledBack || st.Status == StageCanceled):
+			back = true
+			remarks = append(remarks, s.d.definition(s.plan, st).Environment()+" is back at "+Short(st.Target.SHA))
+		case s.undone(st) && st.Reason.Code == ReasonStale:
+			remarks = append(remarks, st.Reason.Detail)
+		}
+	}
+	return back, remarks
+}
+
+// succeeded is the reason of a delivery that went to its end.
+func (s *stepper) succeeded() Reason {
+	var but []string
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if s.d.RollbackOf != "" {
+			return st.Reason
+		}
+		if st.Status.bad() {
+			but = append(but, st.Name)
+		}
+	}
+	if len(but) == 0 {
+		return Reason{Code: ReasonDone}
+	}
+	return Reason{Code: ReasonDone, Detail: strings.Join(but, " and ") + " did not succeed, which the pipeline file allows"}
+}
+
+// badEnd is the last word of a delivery whose stage ended badly.
+func (s *stepper) badEnd(back bool) (Status, Reason) {
+	failed := s.d.Stage(s.failedStage())
+	if failed == nil {
+		return StatusFailed, s.d.Reason
+	}
+	status, reason := StatusFailed, failed.Reason
+	if rejected := failed.Status == StageRejected || failed.Status == StageExpired; rejected {
+		status = StatusRejected
+	} else if s.d.RollbackOf == "" {
+		why, _, _ := strings.Cut(failed.Reason.String(), "\n")
+		reason = Reason{Code: ReasonStageFailed, What: failed.Name, Detail: why}
+	}
+	if back && s.d.Winding == StatusRolledBack {
+		status = StatusRolledBack
+	}
+	return status, reason
+}
+
+// finish ends the delivery and tells the environments that it wants nothing more.
+func (s *stepper) finish(status Status, reason Reason) {
+	s.d.Status, s.d.Reason, s.d.Ended, s.d.Winding = status, reason, s.now, ""
+	s.d.CIWatch = CIWatch{Looks: s.d.CIWatch.Looks}
+	s.leave(status, reason)
+	for _, env := range s.plan.environments() {
+		s.send(env, Departed{Delivery: s.d.ID})
+	}
+}
+
