@@ -77,7 +77,8 @@ func commonSelector(workloads []manifest.Object) string {
 	}
 	selector := labels.NewSelector()
 	for _, key := range slices.Sorted(maps.Keys(values)) {
-		requirement, err := labels.NewRequirement(key, selection.In, values[key])
+		slices.Sort(values[key])
+		requirement, err := labels.NewRequirement(key, selection.In, slices.Compact(values[key]))
 		if err != nil {
 			return "" // the cluster will say what is wrong with it
 		}
