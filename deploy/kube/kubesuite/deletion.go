@@ -3,6 +3,7 @@ package kubesuite
 import (
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -96,9 +97,12 @@ func deletesNamespace(e *env) {
 	if err := e.client.CoreV1().Namespaces().Delete(e.ctx, e.ns, metav1.DeleteOptions{}); err != nil {
 		e.Fatalf("delete namespace: %v", err)
 	}
-	_, err := e.client.AppsV1().Deployments(e.ns).Apply(e.ctx, e.app("shop:2", 1), applyAs(manager))
-	if !apierrors.IsForbidden(err) && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		e.Errorf("apply in a namespace that is going: got %v, want a refusal", err)
+	_, err := e.client.CoreV1().ConfigMaps(e.ns).Create(e.ctx, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "late"}}, metav1.CreateOptions{})
+	switch {
+	case apierrors.IsForbidden(err): // while it is emptied
+		e.wantContains("the refusal", err.Error(), "unable to create new content in namespace "+e.ns+" because it is being terminated")
+	case !apierrors.IsNotFound(err):
+		e.Errorf("create in a namespace that is going: got %v, want a refusal", err)
 	}
 	e.await("everything to go", "pods", func() string {
 		if n := len(e.pods()); n > 0 {
