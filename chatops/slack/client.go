@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -85,7 +86,6 @@ func New(o Options) (*Client, error) {
 		o.Now = time.Now
 	}
 	o.People = maps.Clone(o.People)
-	o.ConsoleURL = strings.TrimRight(o.ConsoleURL, "/")
 	hc := &http.Client{
 		Timeout: o.Timeout,
 		// A redirect would carry the token to another address.
@@ -110,30 +110,54 @@ func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	}
 }
 
-// Check asks Slack whether the token works. The error says what to do.
+// Check asks Slack whether the token works and has the scopes that it needs. The error
+// says what to do.
 func (c *Client) Check(ctx context.Context) error {
-	_, err := c.identity(ctx)
-	return err
+	granted, err := c.introduce(ctx)
+	if err != nil || len(granted) == 0 {
+		return err // Slack does not always tell the scopes
+	}
+	var missing []string
+	for _, scope := range Scopes() {
+		if !slices.Contains(granted, scope) && (c.o.MatchEmail || !strings.HasPrefix(scope, "users:")) {
+			missing = append(missing, scope)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &pipeline.Failure{
+		Code: pipeline.ReasonRefused, Permanent: true,
+		Detail: "Slipway's Slack app lacks " + strings.Join(missing, ", ") + ": add these scopes to the app and install it again",
+	}
 }
 
-// identity asks once who the token belongs to.
+// identity is who the token belongs to; that is asked once.
 func (c *Client) identity(ctx context.Context) (identity, error) {
-	c.mu.Lock()
-	me := c.me
-	c.mu.Unlock()
-	if me.user != "" {
+	if me := c.self(); me.user != "" {
 		return me, nil
 	}
+	_, err := c.introduce(ctx)
+	return c.self(), err
+}
+
+func (c *Client) self() identity {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.me
+}
+
+// introduce asks Slack who we are, and returns the scopes that it says we have.
+func (c *Client) introduce(ctx context.Context) (granted []string, err error) {
 	r, err := c.api.AuthTestContext(ctx)
 	if err == nil && r.UserID == "" {
 		err = errNoAnswer
 	}
 	if err != nil {
-		return identity{}, c.failed(ctx, call{doing: "check the bot token"}, err)
+		return nil, c.failed(ctx, call{doing: "check the bot token"}, err)
 	}
-	me = identity{user: r.UserID, team: r.TeamID, enterprise: r.EnterpriseID}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.me = me
-	return me, nil
+	c.me = identity{user: r.UserID, team: r.TeamID, enterprise: r.EnterpriseID}
+	return strings.FieldsFunc(r.Header.Get("X-OAuth-Scopes"), func(r rune) bool { return r == ',' || r == ' ' }), nil
 }

@@ -166,6 +166,9 @@ func TestAMessageWhoseRecordWasLostIsFound(t *testing.T) {
 			if c.before != nil {
 				c.before(t, sim)
 			}
+			later := newWrite(nil)
+			later.d.ID = "7-13-00000000"
+			later.must(t, first)
 			now := c.now
 			if now.IsZero() {
 				now = noon.Add(-time.Hour)
@@ -271,6 +274,16 @@ func TestWhenLookingIsNotPossibleNothingIsSentTwice(t *testing.T) {
 		w.task = pipeline.Task{Attempt: 2, Unknown: true}
 		_, err := w.run(t.Context(), client)
 		if f := mustFail(t, err); f.Permanent || !f.Unknown || f.After != 7*time.Second {
+			t.Errorf("failure %+v", f)
+		}
+	})
+	t.Run("an answer without a result decides nothing", func(t *testing.T) {
+		sim, client := workspace(t, nil, nil)
+		sim.Fail(slacksim.Fault{Method: "conversations.history", Body: `{"ok":false}`})
+		w := newWrite(nil)
+		w.task = pipeline.Task{Attempt: 2, Unknown: true}
+		_, err := w.run(t.Context(), client)
+		if f := mustFail(t, err); f.Permanent || !f.Unknown || len(sim.Messages("C0DEPLOYS")) != 0 {
 			t.Errorf("failure %+v", f)
 		}
 	})
@@ -400,7 +413,7 @@ func TestAWithdrawnEffectEndsAtOnce(t *testing.T) {
 	cancel()
 	select {
 	case err := <-done:
-		if !errors.Is(err, context.Canceled) {
+		if _, failure := pipeline.AsFailure(err); failure || !errors.Is(err, context.Canceled) {
 			t.Errorf("got %v", err)
 		}
 	case <-deadline.Done():
@@ -459,12 +472,29 @@ func TestTheClientIsCheckedWhenMade(t *testing.T) {
 			t.Errorf("%+v was taken", o)
 		}
 	}
-	_, c := workspace(t, nil, nil)
-	if err := c.Check(t.Context()); err != nil {
-		t.Error(err)
-	}
-	_, c = workspace(t, nil, func(o *Options) { o.Token = "xoxb-other" })
-	if err := c.Check(t.Context()); err == nil {
-		t.Error("a wrong token passes")
+}
+
+func TestTheTokenIsChecked(t *testing.T) {
+	scopes := func(s ...string) func(*slacksim.Options) { return func(o *slacksim.Options) { o.Scopes = s } }
+	few := []string{"chat:write", "chat:write.public", "commands", "channels:read", "groups:read", "groups:history"}
+	for _, c := range []struct {
+		name    string
+		sims    func(*slacksim.Options)
+		options func(*Options)
+		says    string
+	}{
+		{"all is well", nil, nil, ""},
+		{"a wrong token", nil, func(o *Options) { o.Token = "xoxb-other" }, "invalid_auth"},
+		{"a missing scope", scopes(few...), nil, "lacks channels:history:"},
+		{"people are looked up", scopes(append(few, "channels:history")...), func(o *Options) { o.MatchEmail = true }, "lacks users:read, users:read.email:"},
+		{"people are not looked up", scopes(append(few, "channels:history")...), nil, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, client := workspace(t, c.sims, c.options)
+			err := client.Check(t.Context())
+			if (err == nil) != (c.says == "") || err != nil && !strings.Contains(err.Error(), c.says) {
+				t.Errorf("got %v", err)
+			}
+		})
 	}
 }
