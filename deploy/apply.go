@@ -18,60 +18,77 @@ import (
 // apply renders the manifests at the commit and applies them. The cluster is asked first whether it would take all of
 // them, so that most mistakes are found before anything is changed.
 func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply) (pipeline.Event, error) {
-	applied := 0
-	release, err := e.applied(ctx, t, a, &applied)
+	w := &application{release: pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}}
+	err := e.prepare(ctx, t, a, w)
 	if err == nil {
-		return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: release}, nil
+		err = w.where.Cluster.Check(ctx, w.objects)
 	}
-	failure, ok := pipeline.AsFailure(err)
-	if !ok {
-		return nil, err
+	if err == nil {
+		w.applied, err = w.where.Cluster.Apply(ctx, w.objects, false)
 	}
-	said := *failure
-	// An earlier try may have changed something; so may a call whose answer is not known.
-	said.Unchanged = applied == 0 && !said.Unknown && t.Attempt <= 1 && !t.Unknown
-	return nil, &said
+	if err != nil {
+		return nil, w.failure(ctx, t, err)
+	}
+	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
+		"cluster", w.where.Name, "namespace", w.where.Namespace, "release", w.release.ID, "objects", w.release.Objects)
+	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release}, nil
 }
 
-func (e *Executor) applied(ctx context.Context, t *pipeline.Task, a pipeline.Apply, applied *int) (pipeline.Release, error) {
-	release := pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}
+// application is one try to apply a release.
+type application struct {
+	release pipeline.Release
+	where   place
+	objects []manifest.Object // nil until they are known
+	applied int
+}
+
+// failure says whether the release has changed nothing, which spares the environment a rollback.
+func (w *application) failure(ctx context.Context, t *pipeline.Task, err error) error {
+	failure, ok := pipeline.AsFailure(err)
+	if !ok {
+		return err
+	}
+	said := *failure
+	switch {
+	case w.applied > 0 || said.Unknown:
+	case t.Attempt <= 1 && !t.Unknown:
+		said.Unchanged = true
+	case w.objects != nil && said.Permanent: // an earlier try may have changed something: look
+		changed, err := w.where.Cluster.Carry(ctx, w.objects, AnnotationRelease, w.release.ID)
+		said.Unchanged = err == nil && !changed
+	}
+	return &said
+}
+
+// prepare finds out what is to be applied where, and records it.
+func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) error {
 	stage, err := definition(t, a.Stage)
 	if err != nil {
-		return release, err
+		return err
 	}
 	if stage.Deploy == nil {
-		return release, refusal(pipeline.ReasonOther, "stage "+a.Stage+" deploys nothing", nil)
+		return refusal(pipeline.ReasonOther, "stage "+a.Stage+" deploys nothing", nil)
 	}
-	where, err := e.place(ctx, t, stage.Deploy.Environment, release)
-	if err != nil {
-		return release, err
+	if w.where, err = e.place(ctx, t, stage.Deploy.Environment, w.release); err != nil {
+		return err
 	}
 	set, err := e.render(ctx, t, *stage.Deploy)
 	if err != nil {
-		return release, err
+		return err
 	}
-	if err := where.within(set); err != nil {
-		return release, err
+	if err := w.where.within(set); err != nil {
+		return err
 	}
 	data, err := set.Encode()
 	if err != nil {
-		return release, err
+		return err
 	}
-	if release.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
-		return release, fmt.Errorf("record the manifests of release %s: %w", release.ID, err)
+	if w.release.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
+		return fmt.Errorf("record the manifests of release %s: %w", w.release.ID, err)
 	}
-	release.Objects, release.Replicas, release.Images = len(set.Objects), set.Replicas(), imagesOf(set)
-
-	objects := stamp(set.Objects, where.owner, where.Namespace)
-	if err := where.Cluster.Check(ctx, objects); err != nil {
-		return release, err
-	}
-	if *applied, err = where.Cluster.Apply(ctx, objects, false); err != nil {
-		return release, err
-	}
-	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
-		"cluster", where.Name, "namespace", where.Namespace, "release", release.ID, "objects", release.Objects)
-	return release, nil
+	w.release.Objects, w.release.Replicas, w.release.Images = len(set.Objects), set.Replicas(), imagesOf(set)
+	w.objects = stamp(set.Objects, w.where.owner, w.where.Namespace)
+	return nil
 }
 
 func title(t *pipeline.Task) string {

@@ -31,6 +31,8 @@ type Cluster interface {
 	// Apply makes the objects so, in their order, by server-side apply. It returns how many were applied before an error.
 	// Without force a field that somebody else manages with another value is an error that names them.
 	Apply(ctx context.Context, objects []manifest.Object, force bool) (applied int, err error)
+	// Carry tells whether any of the objects exists and has that value of the annotation.
+	Carry(ctx context.Context, objects []manifest.Object, annotation, value string) (bool, error)
 	// Remove deletes the objects, in their order, of which the claim holds. What is gone already is fine. It returns the
 	// titles of what it deleted.
 	Remove(ctx context.Context, objects []manifest.Object, claim Claim) ([]string, error)

@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -83,6 +84,33 @@ func TestConflictNamesManagerAndField(t *testing.T) {
 		}
 		if value := w.configMap("settings").Data["value"]; value != "one" {
 			t.Errorf("the config map was changed to %q before the conflict was found", value)
+		}
+	})
+}
+
+func TestLaterTriesLookWhetherAnEarlierOneChangedSomething(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.commit("aaaa1111", configMap("settings", "one"))
+		w.release("aaaa1111")
+		patch := []byte(`{"data":{"value":"theirs"}}`)
+		if _, err := w.admin.CoreV1().ConfigMaps(w.namespace).Patch(t.Context(), "settings", types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+			t.Fatal(err)
+		}
+		w.commit("bbbb2222", configMap("made", "new")+configMap("settings", "two"))
+		task := w.task("bbbb2222", pipeline.Apply{Stage: stageName, Attempt: 1, ReleaseID: "r2"})
+		task.Attempt, task.Unknown = 2, true
+		_, err := w.executor().Execute(w.context(), task)
+		if f := w.permanent(err); f.Code != pipeline.ReasonConflict || !f.Unchanged {
+			t.Errorf("nothing was applied: got %s, unchanged %v", f.Code, f.Unchanged)
+		}
+		// As an earlier try of this release would have left it.
+		left := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "made", Annotations: map[string]string{deploy.AnnotationRelease: "r2"}}}
+		if _, err := w.admin.CoreV1().ConfigMaps(w.namespace).Create(t.Context(), left, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.executor().Execute(w.context(), task)
+		if f := w.permanent(err); f.Unchanged {
+			t.Error("an object of the release is there, and it says that nothing was changed")
 		}
 	})
 }

@@ -62,6 +62,30 @@ func (n *Namespace) removeOne(ctx context.Context, o manifest.Object, claim depl
 	return true, nil
 }
 
+// Carry tells whether any of the objects exists and has that value of the annotation.
+func (n *Namespace) Carry(ctx context.Context, objects []manifest.Object, annotation, value string) (bool, error) {
+	for _, o := range objects {
+		resource, mapping, err := n.resource(ctx, o)
+		if err != nil {
+			return false, err
+		}
+		requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
+		live, err := resource.Get(requestCtx, o.GetName(), metav1.GetOptions{})
+		cancel()
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return false, n.failure(ctx, err, attempt{
+				verb: "get", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o),
+			})
+		case live.GetAnnotations()[annotation] == value:
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // holds tells that the object is the claim's.
 func holds(claim deploy.Claim, live *unstructured.Unstructured) bool {
 	labels := live.GetLabels()
