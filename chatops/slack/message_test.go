@@ -350,6 +350,23 @@ func TestFailuresSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestAfterAnInvitationTheMessageIsSent(t *testing.T) {
+	sim, c := workspace(t, nil, nil)
+	w := newWrite(func(p *pipeline.Plan, _ *pipeline.Delivery) { p.Channel = "#secret" })
+	_, err := w.run(t.Context(), c)
+	f := mustFail(t, err)
+	w.becomes(asking)
+	w.plan.Channel = "#secret"
+	w.d.Warnings = []pipeline.Warning{{Effect: "write-message", Detail: f.Detail}}
+	if err := sim.ChangeChannel("C0SECRET", func(c *slacksim.Channel) { c.BotMember = true }); err != nil {
+		t.Fatal(err)
+	}
+	w.must(t, c)
+	if n := len(sim.Messages("C0SECRET")); n != 1 {
+		t.Errorf("%d messages", n)
+	}
+}
+
 func TestAnEditThatFails(t *testing.T) {
 	t.Run("a deleted message is not sent again", func(t *testing.T) {
 		sim, c := workspace(t, nil, nil)
