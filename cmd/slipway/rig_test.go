@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubetest"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
@@ -30,7 +31,7 @@ import (
 
 const (
 	asSlipway = "SLIPWAY_TEST_RUN_AS_SLIPWAY"
-	patience  = 90 * time.Second
+	patience  = 60 * time.Second
 )
 
 // TestMain lets the test binary be slipway itself, so that the tests start, stop and
@@ -392,4 +393,19 @@ func (r *rig) client() kubernetes.Interface {
 	client, err := kubernetes.NewForConfig(config)
 	r.ok(err)
 	return client
+}
+
+// awaitNoButtons waits until the merge request's message asks nothing more.
+func (r *rig) awaitNoButtons(iid int64) slacksim.Message {
+	r.Helper()
+	var m slacksim.Message
+	err := r.world.Slack.Await(r.within(), func(slacksim.Snapshot) bool {
+		var ok bool
+		m, ok = r.world.Message(iid)
+		return ok && len(m.Buttons()) == 0
+	})
+	if err != nil {
+		r.Fatalf("the message of !%d still has buttons: %v", iid, m.Buttons())
+	}
+	return m
 }

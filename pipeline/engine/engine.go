@@ -196,15 +196,24 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// withdrawals cancels running effects that a step has withdrawn.
+// withdrawals cancels running effects that a step has withdrawn. A withdrawal may be
+// heard before the effect that was just claimed is known here, so it is kept a while.
 type withdrawals struct {
 	mu      sync.Mutex
 	cancels map[store.EffectID]context.CancelFunc
+	early   map[store.EffectID]bool
 }
+
+// maxEarly bounds what is kept; most of it is for effects that ended by themselves.
+const maxEarly = 1000
 
 func (w *withdrawals) add(id store.EffectID, cancel context.CancelFunc) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.early[id] {
+		delete(w.early, id)
+		cancel()
+	}
 	if w.cancels == nil {
 		w.cancels = map[store.EffectID]context.CancelFunc{}
 	}
@@ -217,6 +226,19 @@ func (w *withdrawals) remove(id store.EffectID) {
 	delete(w.cancels, id)
 }
 
+func (w *withdrawals) withdraw(id store.EffectID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if cancel := w.cancels[id]; cancel != nil {
+		cancel()
+		return
+	}
+	if w.early == nil || len(w.early) >= maxEarly {
+		w.early = map[store.EffectID]bool{}
+	}
+	w.early[id] = true
+}
+
 func (w *withdrawals) watch(ctx context.Context, withdrawn <-chan store.EffectID) {
 	for {
 		select {
@@ -226,12 +248,7 @@ func (w *withdrawals) watch(ctx context.Context, withdrawn <-chan store.EffectID
 			if !ok {
 				return
 			}
-			w.mu.Lock()
-			cancel := w.cancels[id]
-			w.mu.Unlock()
-			if cancel != nil {
-				cancel()
-			}
+			w.withdraw(id)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -20,14 +21,12 @@ import (
 	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
-	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
 
-// The merge requests of the demo.
 const (
-	firstTitle = "Open the shop"
-	goodTitle  = "Show the delivery date at checkout"
-	badTitle   = "Keep sessions in a second container"
+	// watchable is how long a pod takes to start and a CI job to run when people look on.
+	watchable = 1500 * time.Millisecond
+	delivered = "**Delivered**" // in the note of a delivery that ended well
 )
 
 // Options for Run.
@@ -53,7 +52,11 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	s, err := build(dir, o.Log)
+	var slow world.Options // fast enough for a script
+	if !o.Script {
+		slow = world.Options{PodStart: watchable, JobTime: watchable}
+	}
+	s, err := build(dir, slow, o.Log)
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
 	}
@@ -77,17 +80,23 @@ func Run(ctx context.Context, o Options) error {
 type stage struct {
 	world *world.World
 	app   *app.App
-	good  int64 // merge requests
-	bad   int64
 	ready chan struct{} // closed when the first release is delivered
+
+	markdown markdown
+
+	mu     sync.Mutex
+	kinds  map[int64]kind // by the merge request's number
+	opened int            // on demand
+	broken bool           // the main branch holds the container that crashes
 }
 
-func build(dir string, log *slog.Logger) (*stage, error) {
-	w, err := world.New(world.Options{Dir: dir})
+func build(dir string, o world.Options, log *slog.Logger) (*stage, error) {
+	o.Dir = dir
+	w, err := world.New(o)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{world: w, ready: make(chan struct{})}
+	s := &stage{world: w, ready: make(chan struct{}), kinds: map[int64]kind{}, markdown: newMarkdown()}
 	if err := s.buildApp(dir, log); err != nil {
 		w.Close()
 		return nil, err
@@ -140,11 +149,11 @@ func (s *stage) show(ctx context.Context, o Options) error {
 		return srv.Close()
 	})
 	g.Go(func() error {
-		if err := s.open(ctx); err != nil {
+		if _, _, err := s.open(ctx); err != nil {
 			return fmt.Errorf("deliver the first release: %w", err)
 		}
 		close(s.ready)
-		return nil
+		return s.repair(ctx)
 	})
 	fmt.Fprintf(o.Out, "\n  Open http://%s in a browser, and merge something.\n\n  Ctrl-C ends the demo and removes what it made.\n\n", l.Addr())
 	return g.Wait()
@@ -162,23 +171,23 @@ func listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// open delivers the first release and opens the merge requests to play with.
-func (s *stage) open(ctx context.Context) error {
-	first, err := s.world.Good(firstTitle, "open-the-shop")
+// open delivers the first release, and opens the good and the bad merge request.
+func (s *stage) open(ctx context.Context) (good, bad int64, err error) {
+	first, err := s.add(kindFirst, firstTitle, "open-the-shop")
 	if err != nil {
-		return err
+		return 0, 0, err
 	}
-	if s.good, err = s.world.Good(goodTitle, "delivery-date"); err != nil {
-		return err
+	if bad, err = s.add(kindBad, badTitle, "sessions"); err != nil {
+		return 0, 0, err
 	}
-	if s.bad, err = s.world.Bad(badTitle, "sessions"); err != nil {
-		return err
+	if good, err = s.add(kindGood, goodTitle, "delivery-date"); err != nil {
+		return 0, 0, err
 	}
-	if _, err := s.world.GitLab.Merge(s.world.Project, first, s.world.Ben, gitlabsim.MergeCommit); err != nil {
-		return err
+	if _, err := s.merge(first, s.world.Ben); err != nil {
+		return 0, 0, err
 	}
 	if err := s.world.PressWhenAsked(ctx, first, world.SlackAda, "Approve"); err != nil {
-		return err
+		return 0, 0, err
 	}
-	return s.world.AwaitNote(ctx, first, "**Delivered**")
+	return good, bad, s.world.AwaitNote(ctx, first, delivered)
 }

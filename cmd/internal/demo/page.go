@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"embed"
 	"encoding/json"
@@ -9,34 +8,33 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"strings"
 	"time"
-
-	"github.com/microcosm-cc/bluemonday"
-	"github.com/yuin/goldmark"
-	"github.com/yuin/goldmark/extension"
-	"github.com/yuin/goldmark/renderer/html"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
-	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim"
 )
 
 //go:embed page
 var assets embed.FS
 
+const (
+	atMostEvery = 100 * time.Millisecond // an update of a page
+	heartbeat   = 15 * time.Second
+	maxAction   = 64 << 10
+	maxComment  = 2000
+)
+
+// policy lets the page load what is its own, and nothing else.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
 // page shows the four side by side, and lets people press what they see.
 type page struct {
-	stage    *stage
-	markdown goldmark.Markdown
-	clean    *bluemonday.Policy
+	stage *stage
 }
 
 func newPage(s *stage) (http.Handler, error) {
-	p := &page{
-		stage:    s,
-		markdown: goldmark.New(goldmark.WithExtensions(extension.GFM), goldmark.WithRendererOptions(html.WithUnsafe())),
-		clean:    bluemonday.UGCPolicy().AllowElements("details", "summary").AddTargetBlankToFullyQualifiedLinks(true),
-	}
+	p := &page{stage: s}
 	files, err := fs.Sub(assets, "page")
 	if err != nil {
 		return nil, err
@@ -45,167 +43,35 @@ func newPage(s *stage) (http.Handler, error) {
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.HandleFunc("GET /api/state", p.state)
 	mux.HandleFunc("GET /api/events", p.events)
-	mux.HandleFunc("POST /api/merge", act(p.merge))
-	mux.HandleFunc("POST /api/comment", act(p.comment))
-	mux.HandleFunc("POST /api/press", act(p.press))
-	mux.HandleFunc("POST /api/submit", act(p.submit))
-	mux.HandleFunc("POST /api/close", act(p.close))
-	return http.NewCrossOriginProtection().Handler(mux), nil
-}
-
-// State is everything that the page shows.
-type State struct {
-	Ready         bool           `json:"ready"` // the first release is delivered
-	Slipway       string         `json:"slipway"`
-	Good          int64          `json:"good"` // merge requests to play with
-	Bad           int64          `json:"bad"`
-	MergeRequests []MergeRequest `json:"merge_requests"` // newest first
-	Slack         SlackState     `json:"slack"`
-	Namespaces    []Namespace    `json:"namespaces"`
-}
-
-// MergeRequest is one of GitLab's, with what Slipway wrote to it.
-type MergeRequest struct {
-	IID         int64        `json:"iid"`
-	Title       string       `json:"title"`
-	State       string       `json:"state"` // opened, merged
-	Author      string       `json:"author"`
-	SHA         string       `json:"sha"`
-	Notes       []Note       `json:"notes"`
-	Statuses    []Status     `json:"statuses"` // of the merge commit: CI jobs, then Slipway's stages
-	Deployments []Deployment `json:"deployments"`
-	Delivery    string       `json:"delivery"` // URL of its page, "" before the merge
-}
-
-// Note is a comment, rendered.
-type Note struct {
-	Author string    `json:"author"`
-	HTML   string    `json:"html"`
-	Emoji  []string  `json:"emoji"`
-	Reply  bool      `json:"reply"`
-	At     time.Time `json:"at"`
-}
-
-// Status is one commit status or CI job.
-type Status struct {
-	Name        string `json:"name"`
-	Status      string `json:"status"`
-	Description string `json:"description,omitempty"`
-	External    bool   `json:"external"`
-}
-
-// Deployment is one of GitLab's deployments.
-type Deployment struct {
-	Environment string `json:"environment"`
-	Status      string `json:"status"`
-	SHA         string `json:"sha"`
-}
-
-// SlackState is the channel as one person sees it.
-type SlackState struct {
-	Channel    string             `json:"channel"`
-	Users      []slacksim.User    `json:"users"`
-	Messages   []slacksim.Message `json:"messages"` // oldest first
-	Ephemerals []slacksim.Message `json:"ephemerals"`
-	Views      []slacksim.View    `json:"views"`
-}
-
-// Namespace is one place in the cluster.
-type Namespace struct {
-	Name        string                 `json:"name"`
-	Environment string                 `json:"environment"`
-	Workloads   []kubesim.WorkloadView `json:"workloads"`
-}
-
-func (p *page) state(w http.ResponseWriter, _ *http.Request) {
-	s := State{Slipway: "http://" + p.stage.app.Addr(), Good: p.stage.good, Bad: p.stage.bad, Slack: p.slack()}
-	select {
-	case <-p.stage.ready:
-		s.Ready = true
-	default:
+	for path, do := range map[string]func(context.Context, action) (any, error){
+		"merge": p.merge, "comment": p.comment, "open": p.open, "press": p.press, "submit": p.submit, "close": p.close,
+	} {
+		mux.HandleFunc("POST /api/"+path, act(do))
 	}
-	s.MergeRequests = p.mergeRequests()
-	places := map[string]string{"shop-staging": "staging", "shop": "production"}
-	for _, ns := range p.stage.world.Cluster.Snapshot().Namespaces {
-		if environment, ok := places[ns.Name]; ok {
-			s.Namespaces = append(s.Namespaces, Namespace{Name: ns.Name, Environment: environment, Workloads: ns.Workloads})
-		}
+	guarded := http.NewCrossOriginProtection().Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		guarded.ServeHTTP(w, r)
+	}), nil
+}
+
+func (p *page) state(w http.ResponseWriter, r *http.Request) {
+	s, err := p.stage.state(r.Context())
+	if err != nil {
+		http.Error(w, "the state cannot be read", http.StatusInternalServerError)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(s) // the reader may have gone
 }
 
-func (p *page) slack() SlackState {
-	snapshot := p.stage.world.Slack.Snapshot()
-	s := SlackState{Channel: world.Channel, Users: snapshot.Users, Ephemerals: snapshot.Ephemerals, Views: snapshot.Views}
-	for _, c := range snapshot.Channels {
-		if c.ID == p.stage.world.ChannelID {
-			s.Messages = c.Messages
-		}
-	}
-	return s
-}
-
-func (p *page) mergeRequests() []MergeRequest {
-	names := map[int64]string{}
-	for _, u := range p.stage.world.GitLab.Snapshot().Users {
-		names[u.ID] = u.Username
-	}
-	project := p.stage.world.ProjectNow()
-	var all []MergeRequest
-	for _, mr := range project.MergeRequests {
-		m := MergeRequest{IID: mr.IID, Title: mr.Title, State: mr.State, Author: names[mr.AuthorID], SHA: mr.MergedSHA}
-		for _, n := range mr.Notes {
-			if n.System {
-				continue
-			}
-			note := Note{Author: names[n.AuthorID], HTML: p.render(n.Body), Reply: n.Reply, At: n.CreatedAt}
-			for _, e := range n.Emoji {
-				note.Emoji = append(note.Emoji, e.Name)
-			}
-			m.Notes = append(m.Notes, note)
-		}
-		if mr.MergedSHA != "" {
-			m.Delivery = fmt.Sprintf("http://%s/deliveries/%d-%d-%.8s", p.stage.app.Addr(), project.ID, mr.IID, mr.MergedSHA)
-			for _, ci := range project.Pipelines {
-				if ci.SHA != mr.MergedSHA {
-					continue
-				}
-				for _, j := range ci.Jobs {
-					if !j.Retried {
-						m.Statuses = append(m.Statuses, Status{Name: j.Name, Status: j.Status})
-					}
-				}
-			}
-			for _, st := range project.Statuses {
-				if st.SHA == mr.MergedSHA && !st.Retried {
-					m.Statuses = append(m.Statuses, Status{Name: st.Name, Status: st.Status, Description: st.Description, External: true})
-				}
-			}
-			for _, d := range project.Deployments {
-				if d.SHA == mr.MergedSHA {
-					m.Deployments = append(m.Deployments, Deployment{Environment: d.Environment, Status: d.Status, SHA: d.SHA})
-				}
-			}
-		}
-		all = append([]MergeRequest{m}, all...)
-	}
-	return all
-}
-
-// render shows a comment's Markdown as GitLab would, without what could do harm.
-func (p *page) render(body string) string {
-	var out bytes.Buffer
-	if err := p.markdown.Convert([]byte(body), &out); err != nil {
-		return ""
-	}
-	return p.clean.Sanitize(out.String())
-}
-
-// events tells the page that something has changed, at most ten times a second.
+// events tells the page that something has changed.
 func (p *page) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
 	rc := http.NewResponseController(w)
 	gitlab, stopGitLab := p.stage.world.GitLab.Subscribe()
 	defer stopGitLab()
@@ -213,14 +79,18 @@ func (p *page) events(w http.ResponseWriter, r *http.Request) {
 	defer stopSlack()
 	cluster, stopCluster := p.stage.world.Cluster.Subscribe()
 	defer stopCluster()
+	deliveries, stopDeliveries := p.stage.app.Changes()
+	defer stopDeliveries()
+	ready, message := p.stage.ready, "data: changed\n\n"
 	for {
-		if _, err := fmt.Fprint(w, "data: changed\n\n"); err != nil || rc.Flush() != nil {
+		if _, err := fmt.Fprint(w, message); err != nil || rc.Flush() != nil {
 			return
 		}
+		message = "data: changed\n\n"
 		select {
 		case <-r.Context().Done():
 			return
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(atMostEvery):
 		}
 		select {
 		case <-r.Context().Done():
@@ -228,46 +98,61 @@ func (p *page) events(w http.ResponseWriter, r *http.Request) {
 		case <-gitlab:
 		case <-slack:
 		case <-cluster:
-		case <-p.stage.ready:
-			select { // once it is ready it stays so: only changes matter
-			case <-r.Context().Done():
-				return
-			case <-gitlab:
-			case <-slack:
-			case <-cluster:
-			case <-time.After(15 * time.Second):
-			}
+		case <-deliveries:
+		case <-ready:
+			ready = nil // it stays ready: that is told once
+		case <-time.After(heartbeat):
+			message = ": nothing new\n\n"
 		}
 	}
 }
 
 // action is what a person did on the page.
 type action struct {
-	IID     int64             `json:"iid"`
-	User    string            `json:"user"` // "ada", "ben" or "mallory"
-	Body    string            `json:"body"`
-	TS      string            `json:"ts"`
-	Button  string            `json:"button"`
-	Confirm bool              `json:"confirm"`
-	View    string            `json:"view"`
-	Values  map[string]string `json:"values"`
+	IID    int64             `json:"iid"`
+	User   string            `json:"user"` // "ada", "ben" or "mallory"
+	Kind   kind              `json:"kind"`
+	Body   string            `json:"body"`
+	TS     string            `json:"ts"`
+	Button string            `json:"button"` // "block id/action id"
+	View   string            `json:"view"`
+	Values map[string]string `json:"values"`
 }
 
 func act(do func(context.Context, action) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var a action
-		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&a); err != nil {
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxAction)).Decode(&a); err != nil {
 			http.Error(w, "the request is not understood", http.StatusBadRequest)
 			return
 		}
 		answer, err := do(r.Context(), a)
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusUnprocessableEntity)
+			http.Error(w, inWords(err), http.StatusUnprocessableEntity)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(answer) // the reader may have gone
 	}
+}
+
+// inWords says what went wrong as Slack's own warning sign doesn't.
+func inWords(err error) string {
+	for _, e := range []struct {
+		is    error
+		words string
+	}{
+		{slacksim.ErrNoButton, "the button is gone: somebody was faster"},
+		{slacksim.ErrNoMessage, "the message is gone"},
+		{slacksim.ErrNoView, "the window is closed already"},
+		{slacksim.ErrNoAck, "Slipway did not answer in time"},
+		{slacksim.ErrRefused, "Slipway refused the request"},
+	} {
+		if errors.Is(err, e.is) {
+			return e.words
+		}
+	}
+	return err.Error()
 }
 
 func (p *page) gitlabUser(name string) (int64, error) {
@@ -286,13 +171,34 @@ func slackUser(name string) (string, error) {
 	return id, nil
 }
 
-func (p *page) merge(_ context.Context, a action) (any, error) {
+func (p *page) started() error {
 	select {
 	case <-p.stage.ready:
+		return nil
 	default:
-		return nil, errors.New("the first release is still being delivered; one moment")
+		return errors.New("the first release is still being delivered; one moment")
 	}
-	return p.stage.merge(a.IID)
+}
+
+func (p *page) merge(_ context.Context, a action) (any, error) {
+	user, err := p.gitlabUser(a.User)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.started(); err != nil {
+		return nil, err
+	}
+	if user == p.stage.world.Mallory {
+		return nil, errors.New("GitLab says no: Mallory may only read this project, not merge")
+	}
+	return p.stage.merge(a.IID, user)
+}
+
+func (p *page) open(_ context.Context, a action) (any, error) {
+	if err := p.started(); err != nil {
+		return nil, err
+	}
+	return p.stage.further(a.Kind)
 }
 
 func (p *page) comment(_ context.Context, a action) (any, error) {
@@ -300,7 +206,11 @@ func (p *page) comment(_ context.Context, a action) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := p.stage.world.GitLab.Comment(p.stage.world.Project, a.IID, user, a.Body)
+	body := strings.TrimSpace(a.Body)
+	if body == "" || len(body) > maxComment {
+		return nil, fmt.Errorf("a comment has 1 to %d characters", maxComment)
+	}
+	n, err := p.stage.world.GitLab.Comment(p.stage.world.Project, a.IID, user, body)
 	return n.ID, err
 }
 
@@ -310,7 +220,8 @@ func (p *page) press(ctx context.Context, a action) (any, error) {
 		return nil, err
 	}
 	return p.stage.world.Slack.Press(ctx, slacksim.Press{
-		User: user, Channel: p.stage.world.ChannelID, TS: a.TS, Button: a.Button, Confirm: a.Confirm,
+		User: user, Channel: p.stage.world.ChannelID, TS: a.TS, Button: a.Button,
+		Confirm: true, // the page has asked back
 	})
 }
 

@@ -17,30 +17,34 @@ const stepPatience = 60 * time.Second
 // script plays the demo through without a browser, and checks what people would see.
 func (s *stage) script(ctx context.Context, out io.Writer) error {
 	began := time.Now()
-	var good string
+	var good string // the commit
+	var goodMR, badMR int64
 	for _, step := range []struct {
 		what string
 		do   func(ctx context.Context) error
 	}{
-		{"The first release is delivered, so that there is something to go back to", s.open},
+		{"The first release is delivered, so that there is something to go back to", func(ctx context.Context) (err error) {
+			goodMR, badMR, err = s.open(ctx)
+			return err
+		}},
 		{"Ben merges “" + goodTitle + "”", func(context.Context) (err error) {
-			good, err = s.merge(s.good)
+			good, err = s.merge(goodMR, s.world.Ben)
 			return err
 		}},
 		{"Staging is deployed, the smoke test plays, and Slack asks", func(ctx context.Context) error {
-			return s.awaitButtons(ctx, s.good)
+			return s.awaitButtons(ctx, goodMR)
 		}},
 		{"Ben presses Approve, and is refused: he wrote the change", func(ctx context.Context) error {
-			if err := s.world.PressWhenAsked(ctx, s.good, world.SlackBen, "Approve"); err != nil {
+			if err := s.world.PressWhenAsked(ctx, goodMR, world.SlackBen, "Approve"); err != nil {
 				return err
 			}
 			return s.awaitEphemeral(ctx, world.SlackBen, "wrote this change")
 		}},
 		{"Ada presses Approve", func(ctx context.Context) error {
-			return s.world.PressWhenAsked(ctx, s.good, world.SlackAda, "Approve")
+			return s.world.PressWhenAsked(ctx, goodMR, world.SlackAda, "Approve")
 		}},
 		{"Production runs the new version, and the merge request says so", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, s.good, "**Delivered**"); err != nil {
+			if err := s.world.AwaitNote(ctx, goodMR, "**Delivered**"); err != nil {
 				return err
 			}
 			return s.runs("production", good)
@@ -49,17 +53,17 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 			return s.awaitDeployments(ctx, good, map[string]string{"staging": "success", "production": "success"})
 		}},
 		{"Ben merges “" + badTitle + "”, whose new container crashes", func(context.Context) error {
-			_, err := s.merge(s.bad)
+			_, err := s.merge(badMR, s.world.Ben)
 			return err
 		}},
 		{"Slipway sees the crash loop, and takes staging back by itself", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, s.bad, "**Rolled back**"); err != nil {
+			if err := s.world.AwaitNote(ctx, badMR, "**Rolled back**"); err != nil {
 				return err
 			}
 			return s.runs("staging", good)
 		}},
 		{"The merge request says why, with the last lines of the log", func(ctx context.Context) error {
-			return s.world.AwaitNote(ctx, s.bad, "panic: connect to database: connection refused")
+			return s.world.AwaitNote(ctx, badMR, "panic: connect to database: connection refused")
 		}},
 		{"Production was never touched", func(context.Context) error { return s.runs("production", good) }},
 	} {
@@ -75,10 +79,6 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "\nEverything happened as it should, in %.0f s. See it yourself: slipway demo\n", time.Since(began).Seconds())
 	return nil
-}
-
-func (s *stage) merge(iid int64) (string, error) {
-	return s.world.GitLab.Merge(s.world.Project, iid, s.world.Ben, gitlabsim.MergeCommit)
 }
 
 func (s *stage) awaitButtons(ctx context.Context, iid int64) error {

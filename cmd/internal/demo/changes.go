@@ -1,0 +1,146 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
+	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// kind says what a merge request of the demo is for.
+type kind string
+
+const (
+	kindFirst  kind = "first"  // the release that is there to go back to
+	kindGood   kind = "good"   // it works
+	kindBad    kind = "bad"    // its new container crashes
+	kindRepair kind = "repair" // takes that container out of the main branch again
+)
+
+const (
+	firstTitle  = "Open the shop"
+	goodTitle   = "Show the delivery date at checkout"
+	badTitle    = "Keep sessions in a second container"
+	repairTitle = "Take the session container out again"
+)
+
+// furtherTitles are for people who want to play on.
+var furtherTitles = map[kind][]string{
+	kindGood: {"Remember the last address", "Bigger pictures of the products", "Thank people for their order", "Gift wrapping"},
+	kindBad:  {"Cache the catalogue in a second container", "Resize pictures in a second container"},
+}
+
+const (
+	maxFurther      = 20
+	deploymentFile  = "deploy/base/deployment.yaml"
+	mainStillBroken = "the main branch still holds the container that crashes: merge “" + repairTitle + "” first"
+)
+
+// add opens a merge request of a kind.
+func (s *stage) add(k kind, title, branch string) (int64, error) {
+	var iid int64
+	var err error
+	switch k {
+	case kindFirst, kindGood:
+		iid, err = s.world.Good(title, branch)
+	case kindBad:
+		iid, err = s.world.Bad(title, branch)
+	case kindRepair:
+		var files map[string]string
+		if files, err = world.ProjectFiles(); err == nil {
+			iid, err = s.world.Change(title, "", branch, map[string]string{deploymentFile: files[deploymentFile]})
+		}
+	default:
+		return 0, fmt.Errorf("there is no such merge request: %q", k)
+	}
+	if err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kinds[iid] = k
+	return iid, nil
+}
+
+// kind of a merge request, "" if the demo did not open it.
+func (s *stage) kind(iid int64) kind {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kinds[iid]
+}
+
+// further opens one more merge request to play with.
+func (s *stage) further(k kind) (int64, error) {
+	titles := furtherTitles[k]
+	if len(titles) == 0 {
+		return 0, fmt.Errorf("there is no such merge request: %q", k)
+	}
+	s.mu.Lock()
+	n, broken := s.opened, s.broken
+	if n < maxFurther && !broken {
+		s.opened++
+	}
+	s.mu.Unlock()
+	switch {
+	case broken:
+		return 0, errors.New(mainStillBroken)
+	case n >= maxFurther:
+		return 0, errors.New("that is enough; start the demo anew")
+	}
+	return s.add(k, titles[n%len(titles)], fmt.Sprintf("change-%d", n+1))
+}
+
+// merge merges as one of the people does, and returns the merge commit.
+func (s *stage) merge(iid, user int64) (string, error) {
+	k := s.kind(iid)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken && k != kindRepair {
+		return "", errors.New(mainStillBroken)
+	}
+	sha, err := s.world.GitLab.Merge(s.world.Project, iid, user, gitlabsim.MergeCommit)
+	if err == nil && (k == kindBad || k == kindRepair) {
+		s.broken = k == kindBad
+	}
+	return sha, err
+}
+
+// repair opens the merge request that cleans the main branch up, each time that a bad
+// change has been delivered and taken back.
+func (s *stage) repair(ctx context.Context) error {
+	changed, stop := s.app.Changes()
+	defer stop()
+	repaired := map[string]bool{}
+	for {
+		views, err := s.app.Deliveries(ctx, 5)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("read the deliveries: %w", err)
+		}
+		for _, v := range views {
+			if !v.Status.Finished() || s.kind(v.MergeRequest.IID) != kindBad || v.Status == pipeline.StatusNone || repaired[v.ID] {
+				continue
+			}
+			repaired[v.ID] = true
+			if !s.mainIsBroken() {
+				continue
+			}
+			if _, err := s.add(kindRepair, repairTitle, fmt.Sprintf("repair-%d", v.MergeRequest.IID)); err != nil {
+				return fmt.Errorf("open the repair: %w", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+func (s *stage) mainIsBroken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.broken
+}

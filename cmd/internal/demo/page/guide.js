@@ -1,0 +1,138 @@
+// What to do next, what is happening, and what has just happened, in plain words.
+import { h } from "./dom.js";
+
+export const people = {
+  ada: { name: "Ada", id: "U0ADA", can: "may approve" },
+  ben: { name: "Ben", id: "U0BEN", can: "wrote the changes" },
+  mallory: { name: "Mallory", id: "U0MALLORY", can: "may only look" },
+};
+
+export const find = (s, kind) => s.merge_requests.filter((m) => m.kind === kind).at(-1);
+export const deliveryOf = (s, iid) => s.deliveries?.find((d) => d.iid === iid && !d.rollback);
+const stageIn = (d, ...statuses) => d?.stages?.find((st) => statuses.includes(st.status));
+const crashing = (s, place) =>
+  s.places.some((p) => p.environment === place && (p.workloads || []).some((w) => w.Pods?.some((pod) => /crash|error/i.test(pod.Reason))));
+
+// scene says which action is next ("merge:3", "approve:3", "" for none) or which panel to
+// watch, and which merge request it is about.
+export function scene(s, user) {
+  const good = find(s, "good"), bad = find(s, "bad"), repair = s.merge_requests.find((m) => m.kind === "repair" && m.state === "opened");
+  if (!s.ready) {
+    return { watch: "cluster", iid: 1, title: "One moment", text: "Slipway delivers a first release of the shop, so that there is something to go back to." };
+  }
+  const active = s.merge_requests.map((m) => ({ m, d: s.deliveries?.find((d) => d.iid === m.iid) })).filter((x) => x.m.sha && !x.d?.finished);
+  const moving = active.find((x) => !x.d?.asking);
+  if (moving) return { iid: moving.m.iid, ...watching(s, moving.m, moving.d) };
+  const asking = active[0];
+  if (asking) {
+    const iid = asking.m.iid, refusal = { ben: "You are Ben, who wrote it: press, and see Slipway refuse. Then be Ada.", mallory: "You are Mallory, who may not: press, and see Slipway refuse. Then be Ada." }[user];
+    return { next: "approve:" + iid, iid, title: "Approve in Slack", text: refusal || `Staging runs !${iid} and the smoke test passed. Slipway asks before it touches production.` };
+  }
+  if (s.broken && repair && good.state === "opened") {
+    return { next: "merge:" + repair.iid, iid: repair.iid, title: "Merge the repair", text: "The bad change was taken back in the cluster, but it is still in main. Ben has prepared its removal." };
+  }
+  if (good.state === "opened") {
+    return { next: "merge:" + good.iid, iid: good.iid, title: "Merge this", text: "A good change, reviewed and ready. Merging it is all that people do in GitLab; Slipway does the rest." };
+  }
+  if (bad.state === "opened") {
+    return { next: "merge:" + bad.iid, iid: bad.iid, title: "Now merge the bad one", text: `!${good.iid} is ${deliveryOf(s, good.iid)?.status === "succeeded" ? "in production" : "done"}. This one crashes as soon as it starts. See what Slipway makes of it.` };
+  }
+  const further = s.merge_requests.find((m) => m.state === "opened");
+  const last = s.merge_requests.filter((m) => m.sha).sort((a, b) => (a.sha && deliveryOf(s, b.iid) ? order(s, a) - order(s, b) : 0))[0];
+  if (further && (further.kind !== "repair" || last.kind !== "bad")) {
+    return { next: "merge:" + further.iid, iid: further.iid, title: "Play on", text: "Merge it, and this time reject it in Slack, or answer with a comment: @slipway approve." };
+  }
+  if (last.kind === "bad") {
+    return { next: "note:" + last.iid, iid: last.iid, end: true, title: "Taken back by itself", text: "Staging runs the good release again, production never noticed, and Slipway's note says why. That is the tour: play on as you like." };
+  }
+  return { iid: last.iid, end: true, title: "That is Slipway", text: "Open another change and reject it, answer by a comment (@slipway approve), or be Mallory and get refused." };
+}
+
+const order = (s, m) => s.deliveries.findIndex((d) => d.iid === m.iid);
+
+function watching(s, m, d) {
+  const running = stageIn(d, "rolling back") || stageIn(d, "running", "queued");
+  if (!d || !running) return { watch: "gitlab", title: "Watch GitLab", text: `The CI pipeline builds and tests !${m.iid}. Slipway starts when it has passed.` };
+  if (running.status === "rolling back") return { watch: "cluster", title: "Watch the cluster", text: `It keeps crashing in ${running.place}. Slipway puts the recorded release back, and checks that it runs.` };
+  if (running.status === "queued") return { watch: "slipway", title: "Watch Slipway", text: `Another delivery is using ${running.place}. This one waits for its turn.` };
+  if (running.kind === "job") return { watch: "gitlab", title: "Watch GitLab", text: "Staging runs it. Slipway plays the smoke test, a manual job of the CI pipeline, and waits for it." };
+  if (crashing(s, running.place)) return { watch: "cluster", title: "Watch the cluster", text: "The new pod crashes. The old ones still serve; Slipway has seen it." };
+  return { watch: "cluster", title: "Watch the cluster", text: `Slipway rolls !${m.iid} out to ${running.place}: a new pod comes, an old one goes, until all are new.` };
+}
+
+export function steps(s) {
+  const good = find(s, "good"), bad = find(s, "bad"), g = deliveryOf(s, good?.iid), b = deliveryOf(s, bad?.iid);
+  const all = [
+    ["Merge", good?.state === "merged"],
+    ["Approve", !!g?.stages?.some((st) => st.kind === "judgement" && /succeeded|rejected|canceled|skipped|expired/.test(st.status))],
+    ["In production", !!g?.finished],
+    ["Merge a bad one", bad?.state === "merged"],
+    ["Taken back", !!b?.finished],
+  ];
+  const now = s.ready ? all.findIndex(([, done]) => !done) : -1;
+  return all.map(([word, done], i) => h("li", { class: done ? "done" : i === now ? "now" : "", "aria-current": i === now ? "step" : null }, h("b", null, done ? "✓" : i + 1), h("span", null, word)));
+}
+
+export function guide(sc, s, log, act) {
+  const news = log[0];
+  return [
+    h("div", { class: "do " + (sc.next ? "act" : "look") + (sc.end ? " end" : ""), key: sc.title + sc.iid },
+      h("strong", { class: "title" }, sc.next || sc.end ? "" : h("i", { class: "spin" }), sc.title),
+      h("p", { "aria-live": "polite" }, sc.text)),
+    sc.end && h("div", { class: "more", key: "more" }, s.broken ? null : [
+      h("button", { onclick: () => act("open", { kind: "good" }) }, "Another good change"),
+      h("button", { onclick: () => act("open", { kind: "bad" }) }, "Another bad one")]),
+    h("details", { class: "log", key: "log" },
+      h("summary", { title: "Show what happened so far" }, h("b", null, "Just now"), h("span", { key: news?.n, class: "news" }, news ? news.text : "The demo has started.")),
+      h("ol", null, log.slice(0, 40).map((e) => h("li", { key: e.n }, h("time", null, e.at), e.text)))),
+  ];
+}
+
+// happened tells in words what is new in a state.
+export function happened(was, s) {
+  const out = [];
+  const say = (text) => out.push(text);
+  for (const m of s.merge_requests) {
+    const before = was.merge_requests.find((x) => x.iid === m.iid);
+    if (!before) say(`Ben opened !${m.iid} “${m.title}”.`);
+    else if (before.state !== m.state) say(`!${m.iid} was merged; GitLab told Slipway by a hook.`);
+    for (const n of (m.notes || []).filter((n) => !before?.notes?.some((o) => o.id === n.id))) {
+      if (n.author !== "slipway") say(`${people[n.author]?.name || n.author} commented on !${m.iid}.`);
+      else if (n.reply) say(`Slipway answered the comment on !${m.iid}.`);
+    }
+  }
+  for (const d of s.deliveries || []) {
+    const before = was.deliveries?.find((x) => x.id === d.id);
+    const what = d.rollback ? `rollback of !${d.iid}` : `delivery of !${d.iid}`;
+    if (!before) say(`Slipway opened a ${what}, wrote a note in GitLab and a message in Slack.`);
+    for (const st of d.stages || []) {
+      const old = before?.stages?.find((x) => x.name === st.name);
+      if (old?.status !== st.status) stageNews(st, d, say);
+    }
+    if (d.finished && !before?.finished) say(`The ${what} ended: ${d.status === "succeeded" ? "delivered" : d.status}${d.seconds ? `, after ${d.seconds} s` : ""}.`);
+  }
+  for (const e of (s.slack.ephemerals || []).filter((e) => !was.slack.ephemerals?.some((o) => o.ts === e.ts))) {
+    const who = Object.values(people).find((p) => p.id === e.ephemeral_to);
+    say(`Slipway told ${who?.name || "somebody"} privately: ${e.text}`);
+  }
+  for (const p of s.places) {
+    if (crashing(s, p.environment) && !crashing(was, p.environment)) say(`A new pod in ${p.environment} crashed.`);
+  }
+  return out;
+}
+
+function stageNews(st, d, say) {
+  const words = {
+    "deploy/running": `Slipway is applying !${d.iid}'s manifests to ${st.place}.`,
+    "deploy/queued": `${st.place} is in use; !${d.iid} waits for its turn.`,
+    "deploy/succeeded": `${st.place} runs !${d.iid} now.`,
+    "job/running": "Slipway played the smoke test.",
+    "job/succeeded": "The smoke test passed.",
+    "judgement/asking": "Slipway asked in Slack whether to go on.",
+    "judgement/succeeded": st.says ? `It may go on: ${st.says}.` : "It may go on.",
+    "judgement/rejected": `People said no: ${st.says}.`,
+  };
+  const any = { "rolling back": `${st.place || st.name} failed: ${st.says}. Slipway takes it back.`, "rolled back": `${st.place || st.name} is back on ${st.now || "the release before"}.`, failed: `${st.name} failed: ${st.says}.` };
+  const text = words[st.kind + "/" + st.status] || any[st.status];
+  if (text) say(text);
+}

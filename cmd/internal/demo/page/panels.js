@@ -1,0 +1,111 @@
+// GitLab, Slipway and the cluster.
+import { h, clock } from "./dom.js";
+import { people } from "./guide.js";
+
+const glyphs = { success: "✓", succeeded: "✓", failed: "✕", running: "", asking: "?", queued: "⏳", pending: "", created: "", manual: "▶", canceled: "■", skipped: "–", rejected: "✕", expired: "✕", superseded: "–", "rolling back": "↺", "rolled back": "↺" };
+const tones = { success: "ok", succeeded: "ok", failed: "bad", rejected: "bad", expired: "bad", running: "run", "rolling back": "back run", "rolled back": "back", asking: "ask", queued: "wait" };
+const dot = (status) => h("i", { class: "dot " + (tones[status] || "idle"), role: "img", "aria-label": status }, glyphs[status] ?? "");
+
+export const avatar = (who) => h("i", { class: "avatar " + who, "aria-hidden": "true" }, who === "slipway" ? "⛵" : who[0].toUpperCase());
+
+const marks = {
+  good: ["good", "good change"], bad: ["bad", "will crash"], first: ["", "first release"], repair: ["good", "repair"],
+};
+const about = {
+  good: "Changes the shop's words. It works.",
+  bad: "Adds a second container to the pod, whose program crashes as soon as it starts. Nobody noticed in review.",
+  repair: "Removes the container that crashes from main, so that the next merge is fine.",
+  first: "",
+};
+
+export function gitlab(s, ui, sc, act, redraw) {
+  const open = ui.open ?? sc.iid;
+  return s.merge_requests.map((m) => {
+    const [tone, mark] = marks[m.kind] || ["", ""];
+    const next = sc.next === "merge:" + m.iid;
+    return h("article", { class: "mr " + m.state + (open === m.iid ? " open" : ""), key: m.iid, id: "mr-" + m.iid },
+      h("header", null,
+        h("button", { class: "fold", "aria-expanded": String(open === m.iid), onclick: () => { ui.open = open === m.iid ? 0 : m.iid; redraw(); } },
+          h("span", { class: "state " + m.state }, m.state === "merged" ? "Merged" : "Open"),
+          h("strong", null, m.title),
+          h("small", null, `!${m.iid} by ${m.author}`, mark && h("em", { class: "mark " + tone }, mark))),
+        m.state === "opened" && h("button", { class: "primary merge", "data-next": next, disabled: !s.ready, onclick: () => act("merge", { iid: m.iid }, () => { ui.open = undefined; }) }, "Merge")),
+      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind]) : merged(m, sc, act)));
+  });
+}
+
+function merged(m, sc, act) {
+  const bare = (name) => name.replace(/^slipway\//, "");
+  const graph = (label, all) => all?.length ? h("div", { class: "graph" }, h("b", null, label), h("ol", null, all.map((j) => h("li", { key: j.name, title: j.description || j.status }, dot(j.status), bare(j.name))))) : null;
+  return [
+    graph("CI pipeline", m.jobs), graph("Slipway", m.stages),
+    m.deployments?.length ? h("p", { class: "deployments" }, h("b", null, "Deployments"), m.deployments.map((d) => h("span", { key: d.id, title: d.status }, dot(d.status), d.environment))) : null,
+    (m.notes || []).map((n) => h("div", { class: "note" + (n.reply ? " reply" : "") + (n.author === "slipway" ? " ours" : ""), key: n.id, "data-look": !n.reply && n.author === "slipway" && sc.next === "note:" + m.iid },
+      h("p", { class: "by" }, avatar(n.author), h("b", null, people[n.author]?.name || "Slipway"), h("time", null, clock(n.at)), (n.emoji || []).map((e) => h("span", { class: "emoji", key: e }, e))),
+      h("div", { class: "md", html: n.html }))),
+    h("form", { class: "comment", onsubmit: (e) => {
+      e.preventDefault();
+      const input = e.target.elements.body;
+      act("comment", { iid: m.iid, body: input.value }, () => { input.value = ""; });
+    } },
+      h("input", { name: "body", autocomplete: "off", maxlength: "2000", list: "commands", placeholder: "Comment, e.g. @slipway status", "aria-label": "Comment on !" + m.iid }),
+      h("datalist", { id: "commands" }, ["approve", "reject because …", "status", "rollback", "cancel", "retry", "help"].map((c) => h("option", { value: "@slipway " + c, key: c }))),
+      h("button", null, "Comment")),
+  ];
+}
+
+const statusWords = {
+  loading: "Reading .slipway.yml", waiting: "Waiting for CI", running: "Under way", succeeded: "Delivered", failed: "Failed", "rolled back": "Rolled back",
+  rejected: "Rejected", canceled: "Canceled", superseded: "Superseded", invalid: "Not started",
+};
+
+export function slipway(s, sc) {
+  const all = s.deliveries || [];
+  const now = all.find((d) => d.iid === sc.iid) || all[0];
+  if (!now) return h("p", { class: "empty" }, "No delivery yet. A merge starts one.");
+  const mr = s.merge_requests.find((m) => m.iid === now.iid);
+  const tone = now.asking ? "ask" : now.finished ? tones[now.status] || "idle" : "run";
+  const before = !mr?.sha || sc.next?.startsWith("merge:");
+  return [
+    before && h("p", { class: "empty", key: "idle" }, "Waiting for a merge. The last delivery:"),
+    h("div", { class: "delivery " + tone, key: now.id },
+      h("p", { class: "head" }, h("span", { class: "pill " + tone }, now.asking ? "Waiting for people" : statusWords[now.status] || now.status), now.seconds ? h("small", null, now.seconds + " s") : null),
+      h("p", { class: "what" }, version(now.iid), " ", now.rollback ? "Rollback of " : "", mr?.title),
+      h("ol", { class: "stages" }, (now.stages || []).map((st) => h("li", { key: st.name, class: (tones[st.status] || "idle") + " " + (st.status === "pending" ? "pending" : "") },
+        dot(st.status), h("div", null, h("b", null, st.name), h("small", null, word(st)), st.says && st.status !== "pending" ? h("p", { key: st.says }, st.says) : null)))),
+      !now.stages?.length && h("p", { class: "says" }, now.status === "waiting" ? "Starts when the CI pipeline has passed." : now.reason),
+      h("a", { class: "button", href: now.url, target: "_blank", rel: "noopener" }, "Open the delivery page ↗")),
+    all.length > 1 && h("div", { class: "older", key: "older" }, h("b", null, "Other deliveries"), h("ul", null, all.filter((d) => d !== now).slice(0, 8).map((d) => h("li", { key: d.id },
+      h("a", { href: d.url, target: "_blank", rel: "noopener" }, dot(d.asking ? "asking" : d.status), `!${d.iid} ${d.asking ? "Waiting for people" : statusWords[d.status] || d.status}`))))),
+  ];
+}
+
+function word(st) {
+  if (st.kind === "judgement" && st.status === "succeeded") return "approved";
+  return { pending: "to come", asking: "asks people" }[st.status] || st.status;
+}
+
+const version = (iid) => h("span", { class: "version v" + (iid % 6) }, "!" + iid);
+
+export function cluster(s) {
+  const mrOf = (image) => {
+    const tag = image.split(":").pop();
+    return { tag, mr: s.merge_requests.find((m) => m.sha && m.sha.startsWith(tag)) };
+  };
+  return s.places.map((p) => h("section", { class: "place", key: p.environment },
+    h("h3", null, p.environment, h("small", null, p.namespace)),
+    p.workloads?.length ? p.workloads.map((w) => h("div", { class: "workload", key: w.Kind + w.Name },
+      h("p", { class: "head" }, h("b", null, w.Name), h("span", { class: w.Ready < w.Desired ? "short" : "" }, `${w.Ready}/${w.Desired} ready`)),
+      h("ul", { class: "pods" }, (w.Pods || []).slice().sort((a, b) => a.Created.localeCompare(b.Created) || a.Name.localeCompare(b.Name)).map((pod) => podBox(pod, mrOf))))) : h("p", { class: "empty" }, "Nothing runs here yet.")));
+}
+
+function podBox(pod, mrOf) {
+  const crash = /crash|error|pull/i.test(pod.Reason), stopping = pod.Reason === "Terminating";
+  const look = crash ? "crash" : stopping ? "stopping" : pod.Ready ? "ready" : "starting";
+  const { tag, mr } = mrOf(pod.Images[0] || "");
+  const extra = pod.Images.slice(1).map((i) => i.split("/").pop());
+  const says = crash ? pod.Reason : look === "starting" && pod.Reason && pod.Reason !== "ContainerCreating" ? pod.Reason : look;
+  return h("li", { class: "pod " + look + " v" + ((mr?.iid ?? 0) % 6), key: pod.Name, title: `${pod.Name}\n${pod.Images.join("\n")}\n${pod.Phase} ${pod.Reason} ${pod.Message}` },
+    h("b", { class: "version v" + ((mr?.iid ?? 0) % 6) }, mr ? "!" + mr.iid : "?"), h("code", null, tag.slice(0, 8)),
+    h("span", { class: "phase" }, says), extra.map((e) => h("small", { key: e }, "+ " + e)), pod.Restarts > 0 && h("small", { class: "restarts", key: "r" }, `${pod.Restarts} restart${pod.Restarts > 1 ? "s" : ""}`));
+}
