@@ -34,7 +34,7 @@ type Options struct {
 	Token string
 	// Namespaces are created besides default and kube-system.
 	Namespaces []string
-	// History is how many changes a watch can go back before it is answered 410 Gone; 4096 when zero.
+	// History is how many changes a watch can go back before it is answered 410 Gone; 2048 when zero.
 	History int
 	Logger  *slog.Logger // nothing is logged when nil
 }

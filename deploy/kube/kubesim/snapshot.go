@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -99,13 +100,7 @@ func (s *Sim) Subscribe() (<-chan struct{}, func()) {
 			}
 		}
 	})
-	var ended bool
-	return out, func() {
-		if !ended {
-			ended = true
-			close(stop)
-		}
-	}
+	return out, sync.OnceFunc(func() { close(stop) })
 }
 
 func (s *Sim) workloads(namespace string) []WorkloadView {

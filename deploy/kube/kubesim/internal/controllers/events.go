@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"sort"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,25 @@ import (
 
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim/internal/registry"
 )
+
+// maxEvents is how many events a namespace keeps. The real server forgets them after an hour.
+const maxEvents = 500
+
+// forgetEvents deletes the oldest events of a namespace that has too many, so that a demo can run for days.
+func (l *Loop) forgetEvents(namespace string) {
+	if l.reg.Count(registry.Events, namespace) <= maxEvents {
+		return
+	}
+	found, _ := l.reg.List(registry.Events, namespace, nil)
+	sort.SliceStable(found, func(i, j int) bool {
+		a, aOK := found[i].(*corev1.Event)
+		b, bOK := found[j].(*corev1.Event)
+		return aOK && bOK && a.LastTimestamp.Before(&b.LastTimestamp)
+	})
+	for _, o := range found[:len(found)-maxEvents*9/10] {
+		l.reg.Finish(registry.Events, namespace, o.GetName())
+	}
+}
 
 // event records that something happened to an object. The same event again counts up.
 func (l *Loop) event(about registry.Object, source, kind, reason, message string) {
@@ -47,6 +67,7 @@ func (l *Loop) event(about registry.Object, source, kind, reason, message string
 			Source: corev1.EventSource{Component: source}, ReportingController: source,
 		}, write)
 	}
+	l.forgetEvents(namespace)
 	if err != nil {
 		l.Logger.Debug("event was not recorded", "reason", reason, "error", err)
 	}

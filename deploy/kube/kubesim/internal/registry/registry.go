@@ -19,7 +19,7 @@ import (
 // locked, so it must not call back; count tells how many objects of a resource are in a namespace.
 type Admit func(k *Kind, obj Object, created bool, count func(resource, namespace string) int) error
 
-// Options of New. The zero value works, with the real clock and a history of 4096 changes.
+// Options of New. The zero value works, with the real clock and a history of 2048 changes.
 type Options struct {
 	Now     func() time.Time
 	History int // how many changes a watch can go back
@@ -50,7 +50,7 @@ func New(opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("history of %d changes: must not be negative", opts.History)
 	}
 	if opts.History == 0 {
-		opts.History = 4096
+		opts.History = 2048
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -131,6 +131,13 @@ func (r *Registry) list(resource, namespace string, match func(Object) bool) []O
 		return out[i].GetName() < out[j].GetName()
 	})
 	return out
+}
+
+// Count is how many objects of a resource are in a namespace.
+func (r *Registry) Count(resource, namespace string) int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.count(resource, namespace)
 }
 
 func (r *Registry) count(resource, namespace string) int {
