@@ -72,7 +72,12 @@ func (l *Loop) statusOf(r rollout) *appsv1.DeploymentStatus {
 	s := r.d.Status.DeepCopy()
 	s.ObservedGeneration = r.d.Generation
 	s.Replicas, s.UpdatedReplicas, s.ReadyReplicas = 0, 0, 0
+	leaving := int32(0)
+	s.TerminatingReplicas = &leaving
 	for _, rs := range r.all() {
+		if n := rs.Status.TerminatingReplicas; n != nil {
+			leaving += *n
+		}
 		s.Replicas += rs.Status.Replicas
 		s.ReadyReplicas += rs.Status.ReadyReplicas
 	}

@@ -31,6 +31,15 @@ func (l *Loop) ownedPods(owner registry.Object) []*corev1.Pod {
 	return out
 }
 
+// leaving counts the object's pods that are on their way out.
+func (l *Loop) leaving(owner registry.Object) *int32 {
+	found, _ := l.reg.List(registry.Pods, owner.GetNamespace(), func(o registry.Object) bool {
+		return metav1.IsControlledBy(o, owner) && o.GetDeletionTimestamp() != nil
+	})
+	n := int32(len(found)) //nolint:gosec // a few pods
+	return &n
+}
+
 func isReady(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
@@ -70,12 +79,14 @@ func (l *Loop) reconcileReplicaSet(obj registry.Object) (time.Duration, error) {
 		pods, failure = l.resize(rs, pods)
 	}
 	ready, available, next := l.available(pods, rs.Spec.MinReadySeconds)
+	leaving := l.leaving(rs) // before Modify, which holds the registry
 	write := registry.Write{Manager: managerName, Subresource: "status"}
 	_, err := l.reg.Modify(registry.ReplicaSets, rs.Namespace, rs.Name, write, func(o registry.Object) error {
 		if current, ok := o.(*appsv1.ReplicaSet); ok {
 			s := &current.Status
 			s.Replicas, s.FullyLabeledReplicas = int32(len(pods)), int32(len(pods)) //nolint:gosec // a few pods
 			s.ReadyReplicas, s.AvailableReplicas = ready, available
+			s.TerminatingReplicas = leaving
 			s.ObservedGeneration = rs.Generation
 			l.setReplicaFailure(s, failure)
 		}
