@@ -144,4 +144,3 @@ func (s *stepper) finish(status Status, reason Reason) {
 		s.send(env, Departed{Delivery: s.d.ID})
 	}
 }
-

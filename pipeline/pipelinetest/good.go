@@ -1,0 +1,83 @@
+package pipelinetest
+
+import (
+	"fmt"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
+)
+
+// Good is the outcome of an effect in a world where everything goes well: files are
+// right, CI passes, rollouts succeed, and whoever asks is a Maintainer. It carries out
+// StartRollback, too. nil means that nobody needs to hear.
+func (w *World) Good(p Pending) (pipeline.Event, error) {
+	d := w.deliveries[p.Of]
+	switch do := p.Effect.Do.(type) {
+	case pipeline.LoadPlan:
+		return pipeline.Planned{PlanRef: p.Of}, nil
+	case pipeline.LookAtCI:
+		return pipeline.CISeen{CI: pipeline.CIPipeline{ID: 100, Status: "success"}}, nil
+	case pipeline.Evaluate:
+		return pipeline.Evaluated{Stage: do.Stage, Attempt: do.Attempt, Run: true, Resolved: Resolve(w.Plan(p.Of), do.Stage)}, nil
+	case pipeline.Identify:
+		return pipeline.Identified{Request: do.Request.Key, Person: Person(do.Request.Username, policy.Maintainer)}, nil
+	case pipeline.Apply:
+		return pipeline.Applied{Stage: do.Stage, Attempt: do.Attempt, Release: pipeline.Release{
+			ID: do.ReleaseID, Delivery: p.Of, SHA: d.SHA, Manifests: "manifests-of-" + do.ReleaseID, Objects: 3,
+		}}, nil
+	case pipeline.Observe:
+		return pipeline.RolledOut{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.Restore:
+		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.PlayJob:
+		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{ID: 500 + int64(do.Attempt), Status: "running"}}, nil
+	case pipeline.LookAtJob:
+		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{ID: do.Job, Status: "success"}}, nil
+	case pipeline.StartRollback:
+		return nil, w.startRollback(p, do)
+	case pipeline.WriteNote:
+		return pipeline.NoteWritten{ID: 900}, nil
+	case pipeline.WriteMessage:
+		return pipeline.MessageSent{Channel: "C1", TS: "1.2"}, nil
+	case pipeline.WriteDeployment:
+		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
+	case pipeline.WriteStatus, pipeline.Answer:
+		return nil, nil
+	}
+	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())
+}
+
+func (w *World) startRollback(p Pending, do pipeline.StartRollback) error {
+	plan, err := spec.RollbackPlan(w.Plan(p.Of), do)
+	if err != nil {
+		return err
+	}
+	w.AddPlan(do.NewID, plan)
+	return w.Send(do.NewID, pipeline.RollbackStarted{Of: p.Of, PlanRef: do.NewID, Decision: do.Decision})
+}
+
+// Resolve is a dynamic stage with nothing left to resolve.
+func Resolve(plan *pipeline.Plan, stage string) *pipeline.Stage {
+	def, _ := plan.Stage(stage)
+	def.Dynamic, def.If = false, ""
+	return &def
+}
+
+// Person is somebody whose id follows from the name.
+func Person(username string, access policy.AccessLevel, groups ...string) policy.Person {
+	id := int64(1)
+	for _, c := range []byte(username) {
+		id = id*31 + int64(c)
+	}
+	return policy.Person{ID: id, Username: username, Access: access, Groups: groups}
+}
+
+// IsReport tells that an action only tells people something.
+func IsReport(a pipeline.Action) bool {
+	switch a.(type) {
+	case pipeline.WriteNote, pipeline.WriteMessage, pipeline.WriteStatus, pipeline.WriteDeployment:
+		return true
+	}
+	return false
+}

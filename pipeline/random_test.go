@@ -1,0 +1,364 @@
+package pipeline_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/pipelinetest"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// TestRandomWorlds plays random plans with random outcomes, wishes, ticks and orders of
+// events. The rules that hold after every step are the world's own; at the end every
+// delivery has ended, every environment is free, and the history gives the same again.
+func TestRandomWorlds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		r := newRandom(t)
+		for range rapid.IntRange(10, 150).Draw(t, "steps") {
+			r.act()
+		}
+		r.drain()
+	})
+}
+
+type random struct {
+	t       *rapid.T
+	world   *pipelinetest.World
+	merges  []pipeline.Merged
+	waiting []string // deliveries that have not been merged
+	people  []policy.Person
+}
+
+func newRandom(t *rapid.T) *random {
+	r := &random{t: t, world: pipelinetest.New(time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))}
+	r.world.OnStep = func(step pipelinetest.Taken) {
+		if err := onlyAllowed(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, access := range []policy.AccessLevel{policy.Guest, policy.Reporter, policy.Developer, policy.Maintainer, policy.Developer} {
+		p := pipelinetest.Person(fmt.Sprintf("p%d", i), access)
+		if i == 3 {
+			p.Groups = []string{"ops"}
+		}
+		r.people = append(r.people, p)
+	}
+	stranger := policy.Person{Problem: "Nobody knows you."}
+	r.people = append(r.people, stranger)
+	for _, env := range environments {
+		if rapid.Bool().Draw(t, "seeded "+env) {
+			r.world.Seed(projectID, env, pipeline.Release{ID: env + "/seed", Delivery: "before", SHA: "0000000000", Manifests: "blob"})
+		}
+	}
+	for i := range rapid.IntRange(1, 4).Draw(t, "deliveries") {
+		iid := int64(i + 1)
+		sha := strings.Repeat(string(rune('a'+i)), 40)
+		id := pipeline.DeliveryID(projectID, iid, sha)
+		mr := mergeRequest(iid, r.world.Now.Add(time.Duration(i)*time.Second), map[string]string{"author": fmt.Sprintf("p%d", i)})
+		plan := randomPlan(t)
+		plan.MergeRequest = mr
+		plan.Commit = pipeline.Commit{SHA: sha}
+		r.world.AddPlan(id, plan)
+		r.waiting = append(r.waiting, id)
+		r.merges = append(r.merges, pipeline.Merged{Project: plan.Project, MergeRequest: mr, SHA: sha})
+	}
+	return r
+}
+
+var environments = []string{"staging", "qa", "production"}
+
+func randomPlan(t *rapid.T) *pipeline.Plan {
+	p := &pipeline.Plan{
+		Schema: pipeline.PlanSchema, Application: "shop", Project: pipeline.Project{ID: projectID, Path: "shop/api"},
+		After:       rapid.SampledFrom([]pipeline.After{pipeline.AfterMerge, pipeline.AfterPipeline}).Draw(t, "after"),
+		Concurrency: rapid.SampledFrom([]pipeline.Concurrency{pipeline.Queue, pipeline.Supersede}).Draw(t, "concurrency"),
+		Channel:     "#shop", Environments: map[string]pipeline.EnvironmentRules{},
+	}
+	for i := range rapid.IntRange(1, 6).Draw(t, "stages") {
+		st := randomStage(t, fmt.Sprintf("s%d", i))
+		for j := range i {
+			if rapid.IntRange(0, 2).Draw(t, "need") == 0 || j == i-1 && rapid.Bool().Draw(t, "follow") {
+				st.Needs = append(st.Needs, fmt.Sprintf("s%d", j))
+			}
+		}
+		if env := st.Environment(); env != "" {
+			p.Environments[env] = pipeline.EnvironmentRules{Namespace: env}
+		}
+		p.Stages = append(p.Stages, st)
+	}
+	if rapid.Bool().Draw(t, "ruled") {
+		p.Environments["production"] = pipeline.EnvironmentRules{Rule: policy.Rule{Approvers: []string{"group:ops", "role:maintainer"}}}
+	}
+	return p
+}
+
+func randomStage(t *rapid.T, name string) pipeline.Stage {
+	st := pipeline.Stage{
+		Name: name, Kind: rapid.SampledFrom([]pipeline.StageKind{
+			pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindJudgement, pipeline.KindWait, pipeline.KindJob,
+		}).Draw(t, "kind"),
+		OnFailure: rapid.SampledFrom([]pipeline.OnFailure{pipeline.FailStop, pipeline.FailRollback, pipeline.FailRollback, pipeline.FailContinue}).Draw(t, "on_failure"),
+		Retry:     rapid.IntRange(0, 2).Draw(t, "retry"),
+		Dynamic:   rapid.IntRange(0, 4).Draw(t, "dynamic") == 0,
+	}
+	if rapid.IntRange(0, 9).Draw(t, "skipped") == 0 {
+		st.Skip = "not today"
+	}
+	switch st.Kind {
+	case pipeline.KindDeploy:
+		st.Deploy = &pipeline.Deploy{Environment: rapid.SampledFrom(environments).Draw(t, "environment"), Strategy: pipeline.StrategyRolling}
+	case pipeline.KindJudgement:
+		st.Judgement = &pipeline.Judgement{
+			Ask: "Go?", Quorum: rapid.IntRange(1, 2).Draw(t, "quorum"), Expires: time.Hour,
+			Environment: rapid.SampledFrom([]string{"", "production"}).Draw(t, "comes next"),
+			Rule: policy.Rule{
+				Approvers: rapid.SampledFrom([][]string{nil, {"user:p2", "user:p1"}, {"role:developer"}}).Draw(t, "approvers"),
+				Not:       rapid.SampledFrom([][]string{nil, {"author"}, {"user:P3"}}).Draw(t, "not"),
+			},
+		}
+	case pipeline.KindWait:
+		st.Wait = &pipeline.Wait{For: time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes")) * time.Minute}
+	case pipeline.KindJob, pipeline.KindRollback:
+		st.Job = &pipeline.Job{Name: "job-" + name}
+	}
+	return st
+}
+
+func (r *random) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// act lets one thing happen.
+func (r *random) act() {
+	t, w := r.t, r.world
+	switch rapid.IntRange(0, 19).Draw(t, "what") {
+	case 0:
+		if len(r.waiting) > 0 {
+			i := rapid.IntRange(0, len(r.waiting)-1).Draw(t, "which merge")
+			id := r.waiting[i]
+			r.waiting = slices.Delete(r.waiting, i, i+1)
+			r.must(w.Send(id, r.mergeOf(id)))
+		}
+	case 1: // a hook comes again
+		if ids := r.born(); len(ids) > 0 {
+			id := rapid.SampledFrom(ids).Draw(t, "again")
+			if strings.Count(id, "-") == 2 {
+				r.must(w.Send(id, r.mergeOf(id)))
+			}
+		}
+	case 2, 3:
+		r.ask()
+	case 4, 5:
+		w.Now = w.Now.Add(time.Duration(rapid.SampledFrom([]int{1, 30, 60, 600, 3600, 90000}).Draw(t, "seconds")) * time.Second)
+	case 6, 7:
+		if ids := w.Ripe(); len(ids) > 0 {
+			r.must(w.Send(rapid.SampledFrom(ids).Draw(t, "ripe"), pipeline.Tick{}))
+		}
+	case 8:
+		r.noise()
+	case 9, 10, 11, 12, 13:
+		if live := w.Pending(); len(live) > 0 {
+			p := rapid.SampledFrom(live).Draw(t, "effect")
+			e := r.outcome(p)
+			if _, delayed := e.(pipeline.Delayed); delayed {
+				r.must(w.Send(p.Of, e))
+				return
+			}
+			r.must(w.Finish(p, e))
+		}
+	default:
+		if ids := w.Waiting(); len(ids) > 0 {
+			r.must(w.StepOne(rapid.SampledFrom(ids).Draw(t, "inbox")))
+		}
+	}
+}
+
+func (r *random) mergeOf(id string) pipeline.Merged {
+	for _, m := range r.merges {
+		if pipeline.DeliveryID(m.Project.ID, m.MergeRequest.IID, m.SHA) == id {
+			return m
+		}
+	}
+	r.t.Fatalf("%s was never merged", id)
+	return pipeline.Merged{}
+}
+
+// born are the deliveries that exist.
+func (r *random) born() []string {
+	return slices.DeleteFunc(r.world.Deliveries(), func(id string) bool { return r.world.Delivery(id) == nil })
+}
+
+func (r *random) ask() {
+	ids := r.born()
+	if len(ids) == 0 {
+		return
+	}
+	id := rapid.SampledFrom(ids).Draw(r.t, "asked")
+	req := pipeline.Request{
+		What: rapid.SampledFrom([]pipeline.Verb{
+			pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel,
+			pipeline.VerbRetry, pipeline.VerbRetry, pipeline.VerbRollback, pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown,
+		}).Draw(r.t, "verb"),
+		Via:      rapid.SampledFrom([]pipeline.Via{pipeline.ViaComment, pipeline.ViaSlack, pipeline.ViaDeployment}).Draw(r.t, "via"),
+		Username: fmt.Sprint(rapid.IntRange(0, len(r.people)-1).Draw(r.t, "who")),
+	}
+	if d := r.world.Delivery(id); len(d.Stages) > 0 && rapid.Bool().Draw(r.t, "button") {
+		st := rapid.SampledFrom(d.Stages).Draw(r.t, "stage")
+		req.Stage, req.Attempt = st.Name, rapid.IntRange(0, st.Attempt+1).Draw(r.t, "attempt")
+	}
+	if req.What == pipeline.VerbRollback && rapid.Bool().Draw(r.t, "named") {
+		req.Environment = rapid.SampledFrom(environments).Draw(r.t, "environment")
+	}
+	r.must(r.world.Send(id, pipeline.Requested{Request: req}))
+}
+
+// noise is what comes late, or was never asked for.
+func (r *random) noise() {
+	ids := r.born()
+	if len(ids) == 0 {
+		return
+	}
+	id := rapid.SampledFrom(ids).Draw(r.t, "noisy")
+	d := r.world.Delivery(id)
+	events := []pipeline.Event{pipeline.CIChanged{}, pipeline.JobChanged{Job: pipeline.JobHandle{ID: 501}}, pipeline.Identified{Request: "r99"}}
+	for _, st := range d.Stages {
+		old := max(st.Attempt-1, 0)
+		key := fmt.Sprintf("%s/%d/observe", st.Name, old)
+		events = append(events,
+			pipeline.Applied{Stage: st.Name, Attempt: old}, pipeline.RolledOut{Stage: st.Name, Attempt: old},
+			pipeline.Failed{Effect: "observe", Key: key, Stage: st.Name, Attempt: old, Code: pipeline.ReasonCrashLoop, Detail: "late"},
+			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
+		)
+		if def, _ := r.world.Plan(id).Stage(st.Name); def.Environment() != "" && st.Attempt > 0 && st.Held != st.Attempt && st.Phase != pipeline.PhaseLocking {
+			events = append(events, pipeline.LockGranted{Environment: def.Environment(), Stage: st.Name, Attempt: st.Attempt})
+		}
+	}
+	r.must(r.world.Send(id, rapid.SampledFrom(events).Draw(r.t, "noise")))
+}
+
+// outcome is good three times out of five.
+func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
+	t := r.t
+	stage, attempt := pipeline.StageOf(p.Effect.Do)
+	switch rapid.IntRange(0, 9).Draw(t, "outcome") {
+	case 0, 1, 2:
+		if p.Kind() == "identify" || p.Kind() == "start-rollback" && rapid.Bool().Draw(t, "start") {
+			break
+		}
+		return pipeline.Failed{
+			Effect: p.Kind(), Key: p.Effect.Key, Stage: stage, Attempt: attempt,
+			Code:      rapid.SampledFrom([]pipeline.ReasonCode{pipeline.ReasonImagePull, pipeline.ReasonOther, pipeline.ReasonManifest}).Draw(t, "code"),
+			Detail:    rapid.SampledFrom([]string{"it broke", "crash\nlog: line"}).Draw(t, "detail"),
+			Unchanged: p.Kind() == "apply" && rapid.Bool().Draw(t, "unchanged"),
+		}
+	case 3:
+		return pipeline.Delayed{Effect: p.Kind(), Stage: stage, Attempt: attempt, Detail: "not now"}
+	}
+	switch do := p.Effect.Do.(type) {
+	case pipeline.Identify:
+		return pipeline.Identified{Request: do.Request.Key, Person: r.people[number(do.Request.Username)]}
+	case pipeline.LookAtCI:
+		return pipeline.CISeen{CI: pipeline.CIPipeline{
+			ID: int64(rapid.IntRange(0, 1).Draw(t, "ci")), Status: rapid.SampledFrom([]string{"running", "success", "success", "failed", "skipped"}).Draw(t, "ci status"),
+		}}
+	case pipeline.Evaluate:
+		return pipeline.Evaluated{
+			Stage: do.Stage, Attempt: do.Attempt, Run: rapid.Bool().Draw(t, "run"), Error: rapid.IntRange(0, 4).Draw(t, "error") == 0,
+			Why: "because", Resolved: pipelinetest.Resolve(r.world.Plan(p.Of), do.Stage),
+		}
+	case pipeline.LookAtJob:
+		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{
+			ID: do.Job, Status: rapid.SampledFrom([]string{"running", "success", "failed"}).Draw(t, "job status"),
+		}}
+	}
+	e, err := r.world.Good(p)
+	r.must(err)
+	return e
+}
+
+// drain lets everything go well from now on, until all have ended.
+func (r *random) drain() {
+	for _, id := range r.waiting {
+		r.must(r.world.Send(id, r.mergeOf(id)))
+	}
+	for range 400 {
+		r.must(r.world.Settle())
+		live := r.world.Pending()
+		if len(live) == 0 {
+			if r.world.Drained() == nil {
+				break
+			}
+			r.must(r.world.Advance(20 * time.Minute))
+			continue
+		}
+		for _, p := range live {
+			if _, still := r.world.Find(p.Of, p.Effect.Key); still {
+				e, err := r.world.Good(p)
+				r.must(err)
+				r.must(r.world.Finish(p, e))
+			}
+		}
+	}
+	r.must(r.world.Drained())
+	r.must(r.world.Replay())
+}
+
+// onlyAllowed checks every new decision against the rules, in a second wording of them.
+func onlyAllowed(step pipelinetest.Taken) error {
+	if step.After == nil || len(step.After.Decisions) == len(step.Before.Decisions) || len(step.After.Decisions) >= 100 {
+		return nil
+	}
+	if _, copied := step.Event.(pipeline.RollbackStarted); copied {
+		return nil // decided in the delivery that was told to
+	}
+	dec := step.After.Decisions[len(step.After.Decisions)-1]
+	p := dec.By
+	if p.ID == 0 || p.Problem != "" || p.Blocked {
+		return fmt.Errorf("%+v was decided by somebody unknown", dec)
+	}
+	switch dec.What {
+	case pipeline.VerbApprove, pipeline.VerbReject:
+		def, _ := step.Plan.Stage(dec.Stage)
+		rules := []policy.Rule{def.Judgement.Rule}
+		if env := step.Plan.Environments[def.Judgement.Environment].Rule; !env.IsZero() {
+			rules = append(rules, env)
+		}
+		for _, rule := range rules {
+			if dec.What == pipeline.VerbReject {
+				rule.Not = nil
+			}
+			if !agrees(rule, p, step.After.MergeRequest.AuthorUsername) {
+				return fmt.Errorf("%+v was decided against %+v", dec, rule)
+			}
+		}
+	default:
+		if rule := "role:developer"; dec.Rule == rule && p.Access < policy.Developer {
+			return fmt.Errorf("%+v was decided by less than a Developer", dec)
+		}
+	}
+	return nil
+}
+
+func agrees(rule policy.Rule, p policy.Person, author string) bool {
+	for _, n := range rule.Not {
+		if n == "author" && p.Username == author || strings.EqualFold(n, "user:"+p.Username) {
+			return false
+		}
+	}
+	if len(rule.Approvers) == 0 {
+		return p.Access >= policy.Developer
+	}
+	return slices.Contains(rule.Approvers, "user:"+p.Username) ||
+		slices.Contains(rule.Approvers, "group:ops") && slices.Contains(p.Groups, "ops") ||
+		slices.Contains(rule.Approvers, "role:developer") && p.Access >= policy.Developer ||
+		slices.Contains(rule.Approvers, "role:maintainer") && p.Access >= policy.Maintainer
+}
