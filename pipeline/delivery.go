@@ -363,13 +363,12 @@ func (d *Delivery) Stage(name string) *StageState {
 	return nil
 }
 
-// Order places deliveries of one project in time: a greater one is newer.
+// Order places deliveries of one project in time: a greater one is newer. GitLab tells
+// the merge to the millisecond; of two in the same one the greater number counts as newer.
 func (d *Delivery) Order() int64 {
-	if d.RollbackOf != "" {
-		return d.Created.UnixMicro()
+	at := d.Created
+	if d.RollbackOf == "" && !d.MergeRequest.MergedAt.IsZero() {
+		at = d.MergeRequest.MergedAt
 	}
-	if !d.MergeRequest.MergedAt.IsZero() {
-		return d.MergeRequest.MergedAt.UnixMicro()
-	}
-	return d.Created.UnixMicro()
+	return at.UnixMilli()*1000 + d.MergeRequest.IID%1000
 }
