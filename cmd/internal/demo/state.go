@@ -136,8 +136,8 @@ func (s *stage) delivery(v pipeline.View) Delivery {
 		ID: v.ID, IID: v.MergeRequest.IID, URL: "http://" + s.app.Addr() + "/deliveries/" + v.ID, Status: string(v.Status),
 		Reason: firstLine(v.Reason), Rollback: v.RollbackOf != "", Asking: len(v.Questions) > 0, Finished: v.Status.Finished(),
 	}
-	if !v.Ended.IsZero() {
-		d.Seconds = max(1, int(v.Ended.Sub(v.Created).Seconds()))
+	if !v.Ended.IsZero() && !v.Started.IsZero() {
+		d.Seconds = max(1, int(v.Ended.Sub(v.Started).Round(time.Second).Seconds()))
 	}
 	for _, sv := range v.Stages {
 		says := sv.Progress

@@ -13,10 +13,13 @@ const stageIn = (d, ...statuses) => d?.stages?.find((st) => statuses.includes(st
 const crashing = (s, place) =>
   s.places.some((p) => p.environment === place && (p.workloads || []).some((w) => w.Pods?.some((pod) => /crash|error/i.test(pod.Reason))));
 
+const openRepair = (s) => s.merge_requests.find((m) => m.kind === "repair" && m.state === "opened");
+const buttons = (s, d) => s.slack.messages?.some((m) => m.metadata?.event_payload?.id === d.id && m.blocks?.some((b) => b.type === "actions"));
+
 // scene says which action is next ("merge:3", "approve:3", "" for none) or which panel to
 // watch, and which merge request it is about.
 export function scene(s, user) {
-  const good = find(s, "good"), bad = find(s, "bad"), repair = s.merge_requests.find((m) => m.kind === "repair" && m.state === "opened");
+  const good = find(s, "good"), bad = find(s, "bad"), repair = openRepair(s);
   if (!s.ready) {
     return { watch: "cluster", iid: 1, title: "One moment", text: "Slipway delivers a first release of the shop, so that there is something to go back to." };
   }
@@ -24,6 +27,9 @@ export function scene(s, user) {
   const moving = active.find((x) => !x.d?.asking);
   if (moving) return { iid: moving.m.iid, ...watching(s, moving.m, moving.d) };
   const asking = active[0];
+  if (asking && !buttons(s, asking.d)) {
+    return { watch: "slack", iid: asking.m.iid, title: "Watch Slack", text: "Slipway brings its message there up to date." };
+  }
   if (asking) {
     const iid = asking.m.iid, refusal = { ben: "You are Ben, who wrote it: press, and see Slipway refuse. Then be Ada.", mallory: "You are Mallory, who may not: press, and see Slipway refuse. Then be Ada." }[user];
     return { next: "approve:" + iid, iid, title: "Approve in Slack", text: refusal || `Staging runs !${iid} and the smoke test passed. Slipway asks before it touches production.` };
@@ -43,7 +49,7 @@ export function scene(s, user) {
     return { next: "merge:" + further.iid, iid: further.iid, title: "Play on", text: "Merge it, and this time reject it in Slack, or answer with a comment: @slipway approve." };
   }
   if (last.kind === "bad") {
-    return { next: "note:" + last.iid, iid: last.iid, end: true, title: "Taken back by itself", text: "Staging runs the good release again, production never noticed, and Slipway's note says why. That is the tour: play on as you like." };
+    return { next: "note:" + last.iid, iid: last.iid, end: true, title: "Taken back", text: "Staging runs the release before again, production never noticed, and Slipway's note says why. That is the tour." };
   }
   return { iid: last.iid, end: true, title: "That is Slipway", text: "Open another change and reject it, answer by a comment (@slipway approve), or be Mallory and get refused." };
 }
@@ -74,12 +80,12 @@ export function steps(s) {
 }
 
 export function guide(sc, s, log, act) {
-  const news = log[0];
+  const news = log[0], repair = openRepair(s);
   return [
     h("div", { class: "do " + (sc.next ? "act" : "look") + (sc.end ? " end" : ""), key: sc.title + sc.iid },
       h("strong", { class: "title" }, sc.next || sc.end ? "" : h("i", { class: "spin" }), sc.title),
       h("p", { "aria-live": "polite" }, sc.text)),
-    sc.end && h("div", { class: "more", key: "more" }, s.broken ? null : [
+    sc.end && h("div", { class: "more", key: "more" }, s.broken ? repair && h("button", { onclick: () => act("merge", { iid: repair.iid }) }, "Play on: merge the repair") : [
       h("button", { onclick: () => act("open", { kind: "good" }) }, "Another good change"),
       h("button", { onclick: () => act("open", { kind: "bad" }) }, "Another bad one")]),
     h("details", { class: "log", key: "log" },

@@ -29,16 +29,20 @@ export function gitlab(s, ui, sc, act, redraw) {
           h("span", { class: "state " + m.state }, m.state === "merged" ? "Merged" : "Open"),
           h("strong", null, m.title),
           h("small", null, `!${m.iid} by ${m.author}`, mark && h("em", { class: "mark " + tone }, mark))),
-        m.state === "opened" && h("button", { class: "primary merge", "data-next": next, disabled: !s.ready, onclick: () => act("merge", { iid: m.iid }, () => { ui.open = undefined; }) }, "Merge")),
-      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind]) : merged(m, sc, act)));
+        m.state === "opened" && h("button", { class: "merge" + (next ? " primary" : ""), "data-next": next, disabled: !s.ready, onclick: () => act("merge", { iid: m.iid }, () => { ui.open = undefined; }) }, "Merge")),
+      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind]) : merged(m, s, sc, act)));
   });
 }
 
-function merged(m, sc, act) {
+function merged(m, s, sc, act) {
   const bare = (name) => name.replace(/^slipway\//, "");
-  const graph = (label, all) => all?.length ? h("div", { class: "graph" }, h("b", null, label), h("ol", null, all.map((j) => h("li", { key: j.name, title: j.description || j.status }, dot(j.status), bare(j.name))))) : null;
+  // What a commit status means is in its description: GitLab's own words are few.
+  const meant = (j) => Object.keys(tones).find((t) => j.description.startsWith(t)) || j.status;
+  const graph = (label, all) => all.length ? h("div", { class: "graph" }, h("b", null, label), h("ol", null, all.map((j) => h("li", { key: j.name, title: j.description || j.status }, dot(meant(j)), bare(j.name))))) : null;
+  const names = (s.deliveries?.find((d) => d.iid === m.iid && !d.rollback)?.stages || []).map((st) => st.name);
+  const place = (j) => names.indexOf(bare(j.name)) + 1 || 99;
   return [
-    graph("CI pipeline", m.jobs), graph("Slipway", m.stages),
+    graph("CI pipeline", m.jobs || []), graph("Slipway", (m.stages || []).slice().sort((a, b) => place(a) - place(b))),
     m.deployments?.length ? h("p", { class: "deployments" }, h("b", null, "Deployments"), m.deployments.map((d) => h("span", { key: d.id, title: d.status }, dot(d.status), d.environment))) : null,
     (m.notes || []).map((n) => h("div", { class: "note" + (n.reply ? " reply" : "") + (n.author === "slipway" ? " ours" : ""), key: n.id, "data-look": !n.reply && n.author === "slipway" && sc.next === "note:" + m.iid },
       h("p", { class: "by" }, avatar(n.author), h("b", null, people[n.author]?.name || "Slipway"), h("time", null, clock(n.at)), (n.emoji || []).map((e) => h("span", { class: "emoji", key: e }, e))),
@@ -72,7 +76,7 @@ export function slipway(s, sc) {
       h("p", { class: "head" }, h("span", { class: "pill " + tone }, now.asking ? "Waiting for people" : statusWords[now.status] || now.status), now.seconds ? h("small", null, now.seconds + " s") : null),
       h("p", { class: "what" }, version(now.iid), " ", now.rollback ? "Rollback of " : "", mr?.title),
       h("ol", { class: "stages" }, (now.stages || []).map((st) => h("li", { key: st.name, class: (tones[st.status] || "idle") + " " + (st.status === "pending" ? "pending" : "") },
-        dot(st.status), h("div", null, h("b", null, st.name), h("small", null, word(st)), st.says && st.status !== "pending" ? h("p", { key: st.says }, st.says) : null)))),
+        dot(st.status), h("div", null, h("b", null, st.name), h("small", null, word(st)), st.says && !/pending|skipped/.test(st.status) ? h("p", { key: st.says }, st.says) : null)))),
       !now.stages?.length && h("p", { class: "says" }, now.status === "waiting" ? "Starts when the CI pipeline has passed." : now.reason),
       h("a", { class: "button", href: now.url, target: "_blank", rel: "noopener" }, "Open the delivery page ↗")),
     all.length > 1 && h("div", { class: "older", key: "older" }, h("b", null, "Other deliveries"), h("ul", null, all.filter((d) => d !== now).slice(0, 8).map((d) => h("li", { key: d.id },
