@@ -49,7 +49,11 @@ type world struct {
 
 // onEachCluster runs a test against the simulated cluster and against the real control plane.
 func onEachCluster(t *testing.T, test func(t *testing.T, w *world)) {
-	t.Run("simulated", func(t *testing.T) { test(t, simulated(t)) })
+	t.Parallel()
+	t.Run("simulated", func(t *testing.T) {
+		t.Parallel()
+		test(t, simulated(t))
+	})
 	t.Run("real", func(t *testing.T) {
 		t.Parallel()
 		test(t, realOne(t))
@@ -196,7 +200,7 @@ func (w *world) release(sha string) pipeline.Release {
 	w.t.Helper()
 	r := w.mustApply(sha)
 	if _, err := w.observe(w.context(), r); err != nil {
-		w.t.Fatalf("observe %s: %v", sha, err)
+		w.t.Fatalf("observe %s: %v; progress was %q", sha, err, w.saw())
 	}
 	return r
 }
