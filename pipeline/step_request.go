@@ -10,7 +10,7 @@ import (
 )
 
 // HelpText answers `help` and what nobody understands.
-const HelpText = "Commands: approve [stage], reject [stage] [reason], cancel [reason], retry, rollback [environment], status, help."
+const HelpText = "Commands: approve [stage], reject [stage:] [reason], cancel [reason], retry, rollback [environment], status, help."
 
 // requested takes a wish in. Who asks and what they may do is looked up first.
 func (s *stepper) requested(r Request) {
@@ -174,7 +174,7 @@ func (s *stepper) asked(r Request) (*StageState, string) {
 	case len(found) == 1:
 		return found[0], ""
 	case len(names) == 0:
-		return nil, "Nothing waits for an answer: the delivery is " + string(s.d.Status) + "."
+		return nil, "Nothing waits for an answer: the delivery " + s.d.Status.sentence() + "."
 	case len(found) == 0:
 		return nil, fmt.Sprintf("%q asks nothing. These do: %s.", want, strings.Join(names, ", "))
 	}
@@ -206,7 +206,7 @@ func (s *stepper) cancel(r Request, p policy.Person) string {
 func (d *Delivery) notCancelable() string {
 	switch {
 	case d.Status.Finished():
-		return "This delivery has ended already: it is " + string(d.Status) + "."
+		return "This delivery has ended already: it " + d.Status.sentence() + "."
 	case d.Winding != "":
 		return "This delivery is ending already."
 	case slices.ContainsFunc(d.Stages, func(st StageState) bool { return st.Status == StageRollingBack }):
@@ -233,11 +233,11 @@ func (s *stepper) retry(r Request, p policy.Person) string {
 	case !s.d.Status.Finished():
 		return "This delivery is still under way."
 	case !s.d.retryable():
-		return "There is nothing to try again: the delivery is " + string(s.d.Status) + "."
+		return "There is nothing to try again: the delivery " + s.d.Status.sentence() + "."
 	}
 	s.decide(r, "", 0, p, a.Rule)
 	s.answer(r, true, "")
-	s.d.Ended, s.d.Reason, s.d.Winding = time.Time{}, Reason{}, ""
+	s.d.Ended, s.d.Reason, s.d.Winding, s.d.Cause = time.Time{}, Reason{}, "", ""
 	switch {
 	case len(s.d.Stages) == 0:
 		s.d.Status = StatusLoading
@@ -328,7 +328,7 @@ func (s *stepper) tellStatus(r Request, p policy.Person) {
 		return
 	}
 	v := NewView(s.plan, s.d)
-	words := []string{"The delivery is " + string(v.Status)}
+	words := []string{"The delivery " + v.Status.sentence()}
 	if v.Reason != "" {
 		words[0] += " (" + v.Reason + ")"
 	}
