@@ -5,6 +5,7 @@ import (
 	"log/slog"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/demo"
 )
@@ -23,6 +24,7 @@ func demoCommand() *cobra.Command {
 				log = cmd.ErrOrStderr()
 			}
 			o.Log = slog.New(slog.NewTextHandler(log, nil))
+			klog.SetSlogLogger(o.Log) // what client-go says goes where everything else does
 			return demo.Run(cmd.Context(), o)
 		},
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
@@ -28,7 +29,9 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := app.New(app.Options{Config: cfg, Logger: logger(cfg.Log, cmd.ErrOrStderr()), UnknownGrace: grace})
+			log := logger(cfg.Log, cmd.ErrOrStderr())
+			klog.SetSlogLogger(log) // what client-go says goes where everything else does
+			a, err := app.New(app.Options{Config: cfg, Logger: log, UnknownGrace: grace})
 			if err != nil {
 				return err
 			}
