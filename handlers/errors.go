@@ -53,7 +53,7 @@ type problem struct {
 func (s *server) refuse(c *gin.Context, err error) {
 	status, reason := http.StatusInternalServerError, "internal error"
 	var r *Refusal
-	if errors.As(err, &r) {
+	if errors.As(err, &r) && r.Status >= http.StatusBadRequest {
 		status, reason = r.Status, r.Reason
 	}
 	if status >= http.StatusInternalServerError {

@@ -76,14 +76,16 @@ func New(o Options) (http.Handler, error) {
 		r.POST("/slack/interactions", s.slack)
 		r.POST("/slack/commands", s.slack)
 	}
-	r.GET("/livez", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
-	r.GET("/readyz", s.ready)
+	looked := []string{http.MethodGet, http.MethodHead}
+	r.Match(looked, "/livez", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.Match(looked, "/readyz", s.ready)
 	if o.Metrics != nil {
 		r.GET("/metrics", gin.WrapH(o.Metrics))
 	}
-	if o.Console != nil {
-		r.NoRoute(gin.WrapH(o.Console))
-	}
+	r.NoMethod(func(c *gin.Context) {
+		s.refuse(c, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "this method is not for here"})
+	})
+	r.NoRoute(s.console)
 	return r, nil
 }
 
@@ -119,6 +121,17 @@ func (s *server) slack(c *gin.Context) {
 		return
 	}
 	c.Data(http.StatusOK, answer.ContentType, answer.Body)
+}
+
+// console has every path that is not one of the others.
+func (s *server) console(c *gin.Context) {
+	if s.o.Console == nil {
+		s.refuse(c, &Refusal{Status: http.StatusNotFound, Reason: "there is nothing here"})
+		return
+	}
+	c.Status(http.StatusOK) // gin has set 404, which a handler that only writes would send
+	s.o.Console.ServeHTTP(c.Writer, c.Request)
+	c.Writer.WriteHeaderNow()
 }
 
 func (s *server) ready(c *gin.Context) {

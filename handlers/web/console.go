@@ -205,7 +205,11 @@ var (
 func validID(id string) bool { return idForm.MatchString(id) }
 
 func cursor(r *http.Request) (string, error) {
-	before := r.URL.Query().Get("before")
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", errCursor
+	}
+	before := query.Get("before")
 	if before != "" && !cursorForm.MatchString(before) {
 		return "", errCursor
 	}

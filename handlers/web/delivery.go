@@ -130,7 +130,8 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		Took: took(v.Started, v.Ended), Finished: v.Status.Finished(),
 	}
 	_, p.Log = reason(v.Reason)
-	p.Sentence = fullStop(capital(why(v, p.Look.Word)))
+	words, _ := why(v, p.Look.Word)
+	p.Sentence = fullStop(capital(words))
 	if v.MergeRequest.SourceBranch != "" && v.MergeRequest.TargetBranch != "" {
 		p.Branches = line(v.MergeRequest.SourceBranch, maxLabel) + " → " + line(v.MergeRequest.TargetBranch, maxLabel)
 	}

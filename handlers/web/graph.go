@@ -13,6 +13,7 @@ const (
 	nodeHeight = 56
 	gapX       = 40
 	gapY       = 16
+	maxPlaces  = 500 // of a drawn graph
 )
 
 // graph is the stages in columns: each stands behind all that it needs.
@@ -40,9 +41,13 @@ func newGraph(stages []stageCard) graph {
 	needs := reduce(needed(stages))
 	columns := arrange(needs)
 	g := graph{Linear: true}
-	most := 0
+	most, places := 0, 0
 	for _, c := range columns {
 		most = max(most, len(c))
+		places += len(c)
+	}
+	if places > maxPlaces {
+		return inOrder(stages)
 	}
 	for _, c := range columns {
 		var nodes []node
@@ -68,6 +73,15 @@ func newGraph(stages []stageCard) graph {
 				g.Edges = append(g.Edges, edge(columns, from, p, g.Height))
 			}
 		}
+	}
+	return g
+}
+
+// inOrder is the strip for stages whose graph would be too big to be read.
+func inOrder(stages []stageCard) graph {
+	g := graph{Linear: true}
+	for i := range stages {
+		g.Columns = append(g.Columns, []node{{Stage: &stages[i]}})
 	}
 	return g
 }

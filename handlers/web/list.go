@@ -20,6 +20,7 @@ type listRow struct {
 	URL      string
 	Look     look
 	Reason   string
+	GoesOn   bool // Reason is the end of the sentence that the status begins
 	App      string
 	Title    string
 	Number   string
@@ -57,7 +58,7 @@ func (c *Console) newListRow(v pipeline.View) listRow {
 		ID: v.ID, Look: deliveryLook(v), App: line(v.Application, maxLabel), Title: title(v).Text, Number: number(v),
 		Rollback: v.RollbackOf != "", Commit: line(pipeline.Short(v.SHA), maxLabel), When: v.Created, By: by(v), Took: took(v.Started, v.Ended),
 	}
-	r.Reason = why(v, r.Look.Word)
+	r.Reason, r.GoesOn = why(v, r.Look.Word)
 	if validID(v.ID) {
 		r.URL = c.path("/deliveries/" + v.ID)
 	}

@@ -113,23 +113,23 @@ func kindWord(k pipeline.StageKind) string {
 	return line(string(k), maxLabel)
 }
 
-// why continues the status's word: "Rejected" goes on with "by @ada: too risky". It is
-// "" if there is nothing to add.
-func why(v pipeline.View, word string) string {
-	if len(v.Questions) > 0 {
-		return waitsFor(v.Questions[0])
+// why is what there is to add to the status's word, "" if nothing. It may go on where
+// the word ends: "Rejected" with "by @ada: too risky".
+func why(v pipeline.View, word string) (words string, goesOn bool) {
+	if len(v.Questions) > 0 && !v.Status.Finished() {
+		return waitsFor(v.Questions[0]), false
 	}
 	sentence, _ := reason(v.Reason)
 	if rest, ok := cutPrefixFold(sentence, word+" "); ok {
-		return rest
+		return rest, true
 	}
 	switch {
 	case strings.EqualFold(sentence, word) || sentence == "done":
-		return ""
+		return "", false
 	case sentence == "" && v.Status == pipeline.StatusRunning:
-		return underWay(v)
+		return underWay(v), false
 	}
-	return sentence
+	return sentence, false
 }
 
 func waitsFor(q pipeline.Question) string {

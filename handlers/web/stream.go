@@ -47,7 +47,9 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request, id string, pace
 		case <-r.Context().Done():
 			return
 		case <-beat.C:
-			err = s.send("beat", "{}")
+			if err = s.send("beat", "{}"); err == nil && s.stale {
+				err = c.update(r.Context(), s, render)
+			}
 		case <-changed:
 			err = c.update(r.Context(), s, render)
 			if err == nil && !pause(r.Context(), pace) {
@@ -61,7 +63,7 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request, id string, pace
 }
 
 // update sends the state of now. A store that fails to answer once does not end the
-// stream: the next change or the next page load tries again.
+// stream: the next change or heartbeat tries again.
 func (c *Console) update(ctx context.Context, s *events, render func(context.Context) (fragment, error)) error {
 	f, err := render(ctx)
 	switch {
@@ -71,8 +73,10 @@ func (c *Console) update(ctx context.Context, s *events, render func(context.Con
 		return err
 	case err != nil:
 		c.log.Warn("live update failed", "error", err)
+		s.stale = true
 		return nil
 	}
+	s.stale = false
 	return s.page(f)
 }
 
@@ -90,9 +94,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // events writes server-sent events.
 type events struct {
-	w    http.ResponseWriter
-	rc   *http.ResponseController
-	have string // version that the reader shows
+	w     http.ResponseWriter
+	rc    *http.ResponseController
+	have  string // version that the reader shows
+	stale bool   // a change could not be read yet
 }
 
 func (s *events) open() error {

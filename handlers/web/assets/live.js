@@ -1,9 +1,7 @@
-// Keeps a page of Slipway up to date: times are said relative to now, and the stream of
-// the page replaces what has changed in it.
+// Says times relative to now, and replaces what the page's stream says has changed.
 "use strict";
 (() => {
-  const main = document.getElementById("main");
-  const badge = document.getElementById("live");
+  const [main, badge, announce] = ["main", "live", "announce"].map(id => document.getElementById(id));
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "medium" });
   const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
   const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "numeric", minute: "2-digit" });
@@ -17,16 +15,19 @@
 
   function elapsed(seconds) {
     const s = Math.max(0, Math.floor(seconds)), m = Math.floor(s / 60), h = Math.floor(m / 60);
-    if (h) return `${h}h ${m % 60}m`;
-    return m ? `${m}m ${s % 60}s` : `${s}s`;
+    return h ? `${h}h ${m % 60}m` : m ? `${m}m ${s % 60}s` : `${s}s`;
+  }
+
+  // absolute does not break within itself.
+  function absolute(at) {
+    return (at.toDateString() === new Date().toDateString() ? clock : day).format(at).replace(/\s/g, "\u00a0");
   }
 
   function sayTimes(root) {
     for (const t of root.querySelectorAll("time[datetime]")) {
-      const at = new Date(t.dateTime), seconds = (at - Date.now()) / 1000;
-      const as = t.dataset.as;
+      const at = new Date(t.dateTime), seconds = (at - Date.now()) / 1000, as = t.dataset.as;
       let text = as === "elapsed" ? `for ${elapsed(-seconds)}` : distance(as === "deadline" ? seconds : Math.min(0, seconds));
-      if (as === "both" || as === "deadline") text += ` · ${(at.toDateString() === new Date().toDateString() ? clock : day).format(at)}`;
+      if (as === "both" || as === "deadline") text += ` · ${absolute(at)}`;
       if (t.title !== full.format(at)) t.title = full.format(at);
       if (t.textContent !== text) t.textContent = text;
     }
@@ -48,10 +49,9 @@
       if (same && same !== at) at = was.insertBefore(same, at);
       if (!at || (at.id && at.id !== next.id)) { was.insertBefore(next, at); continue; }
       const after = at.nextSibling;
-      morph(at, next);
-      at = after;
+      morph(at, next), at = after;
     }
-    while (at) { const after = at.nextSibling; at.remove(); at = after; }
+    for (let after; at; at = after) { after = at.nextSibling; at.remove(); }
   }
 
   function show(page) {
@@ -65,7 +65,6 @@
     morph(main, next);
     document.title = `${page.title} · Slipway`;
     document.querySelector("link[rel=icon]").href = page.icon;
-    const announce = document.getElementById("announce");
     if (announce.textContent !== page.announce) announce.textContent = page.announce;
   }
 
@@ -89,7 +88,7 @@
     timer = setTimeout(open, wait * (1 + Math.random()));
     wait = Math.min(wait * 2, 60000);
   }
-  function close() { clearTimeout(timer); if (source) source.close(); source = undefined; }
+  function close() { clearTimeout(timer); source?.close(); }
 
   badge.hidden = false;
   sayTimes(document);
