@@ -127,14 +127,19 @@ async function refresh() {
 
 let count = 0;
 function take(next) {
-  const at = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  const at = new Date().toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
   if (state) {
     for (const text of happened(state, next)) log.unshift({ n: ++count, at, text });
     if (next.merge_requests.some((m) => m.state === "merged" && state.merge_requests.find((o) => o.iid === m.iid)?.state === "opened")) ui.open = undefined;
   }
+  const said = state ? talk(state) : Infinity, now = talk(next);
   state = next;
   redraw();
+  if (said < now) [...$("gitlab").querySelectorAll(".mr.open .note")].at(-1)?.scrollIntoView({ block: "nearest" });
 }
+
+// talk counts the comments beside Slipway's own note.
+const talk = (s) => s.merge_requests.flatMap((m) => m.notes || []).filter((n) => n.reply || n.author !== "slipway").length;
 
 const stream = new EventSource("/api/events");
 stream.onmessage = () => {

@@ -1,5 +1,5 @@
 // Slack's mrkdwn as elements. Nothing in it can become HTML.
-import { h } from "./dom.js";
+import { clock, h } from "./dom.js";
 
 const signs = { white_check_mark: "✅", x: "❌", warning: "⚠️", rocket: "🚀", no_entry_sign: "🚫", ship: "🚢", tada: "🎉" };
 const decode = (s) => s.replace(/&lt;/g, "<").replace(/&gt;/g, ">").replace(/&amp;/g, "&");
@@ -44,8 +44,7 @@ function date(seconds, format) {
   const today = d.toDateString() === new Date().toDateString();
   const tomorrow = d.toDateString() === new Date(Date.now() + 864e5).toDateString();
   const day = today ? "today" : tomorrow ? "tomorrow" : d.toLocaleDateString([], { day: "numeric", month: "short" });
-  const time = d.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return format.replace(/\{date[a-z_]*\}/g, day).replace(/\{time(_secs)?\}/g, time);
+  return format.replace(/\{date[a-z_]*\}/g, day).replace(/\{time(_secs)?\}/g, clock(d));
 }
 
 // text shows a text object of Block Kit.
