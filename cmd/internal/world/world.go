@@ -246,15 +246,17 @@ func (w *World) Change(title, description, branch string, files map[string]strin
 	})
 }
 
-// Good is a change that works: another greeting.
+// Good is a change that works: another greeting. It also mends what Bad broke, should
+// that have been merged before.
 func (w *World) Good(title, branch string) (int64, error) {
 	files, err := ProjectFiles()
 	if err != nil {
 		return 0, err
 	}
-	config := "deploy/base/config.yaml"
+	config, deployment := "deploy/base/config.yaml", "deploy/base/deployment.yaml"
 	return w.Change(title, "", branch, map[string]string{
-		config: strings.Replace(files[config], "Welcome to the shop", title, 1),
+		config:     strings.Replace(files[config], "Welcome to the shop", title, 1),
+		deployment: "# " + title + "\n" + files[deployment],
 	})
 }
 
