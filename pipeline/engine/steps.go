@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -226,6 +227,9 @@ func (b *builder) add(ev pipeline.Event, effects []pipeline.Effect) error {
 			}
 			b.commit.Messages = append(b.commit.Messages, store.Event{To: to, Kind: do.Kind, At: b.now, Data: do.Data})
 		case pipeline.Withdraw:
+			// The effect may have been asked for by an earlier event of the same claim; the
+			// store knows only those of earlier commits.
+			b.commit.Effects = slices.DeleteFunc(b.commit.Effects, func(f store.Effect) bool { return f.Key == do.Key })
 			b.commit.Withdraw = append(b.commit.Withdraw, do.Key)
 		default:
 			stored, err := b.engine.stored(b.commit.ID, f)
