@@ -117,6 +117,8 @@ type Delivery struct {
 	Wake  time.Time `json:"wake,omitzero"` // when Tick is wanted; zero if finished
 	// Winding: no further stage starts; the delivery ends with this status when what runs has ended.
 	Winding Status `json:"winding,omitempty"`
+	// Cause is the stage that ended badly and made the delivery wind, "" if none did.
+	Cause string `json:"cause,omitempty"`
 	// Warnings are reports that could not be written, newest last, one per kind of effect.
 	Warnings []Warning `json:"warnings,omitempty"`
 	// Sent counts messages to other aggregates, so that each gets a key of its own.

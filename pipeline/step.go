@@ -49,9 +49,9 @@ type stepper struct {
 	d       *Delivery
 	now     time.Time
 	effects []Effect
-	// unwritten is the kind of report that has just failed: writing it again at once
-	// would only fail again.
-	unwritten string
+	// unneeded is a kind of report that what happened is no cause for: one that has just
+	// failed would only fail again.
+	unneeded string
 }
 
 func (s *stepper) apply(e Event) error {
@@ -78,7 +78,9 @@ func (s *stepper) apply(e Event) error {
 		s.reached(WriteNote{})
 	case MessageSent:
 		s.d.Handles.Channel, s.d.Handles.TS, s.d.Handles.MessageURL = e.Channel, e.TS, e.URL
-		s.reached(WriteMessage{})
+		if !s.reached(WriteMessage{}) {
+			s.unneeded = WriteMessage{}.ActionKind() // its own address is not in it
+		}
 	case DeploymentWritten:
 		s.deploymentWritten(e.Handle)
 	case Failed:
@@ -271,10 +273,10 @@ func (s *stepper) report(before *Delivery) {
 		return // a finished delivery says no more
 	}
 	s.d.Revision++
-	if s.unwritten != (WriteNote{}).ActionKind() {
+	if s.unneeded != (WriteNote{}).ActionKind() {
 		s.emitLatest(fmt.Sprintf("note/%d", s.d.Revision), "note", WriteNote{})
 	}
-	if s.plan != nil && s.plan.Channel != "" && s.unwritten != (WriteMessage{}).ActionKind() {
+	if s.plan != nil && s.plan.Channel != "" && s.unneeded != (WriteMessage{}).ActionKind() {
 		s.emitLatest(fmt.Sprintf("message/%d", s.d.Revision), "message", WriteMessage{})
 	}
 	for i := range s.d.Stages {
@@ -317,9 +319,12 @@ func touched(st *StageState) bool {
 	return false
 }
 
-// reached clears the warning that a report could not be written.
-func (s *stepper) reached(a Action) {
+// reached clears the warning that a report could not be written, and tells whether
+// there was one.
+func (s *stepper) reached(a Action) bool {
+	warnings := len(s.d.Warnings)
 	s.d.Warnings = slices.DeleteFunc(s.d.Warnings, func(w Warning) bool { return w.Effect == a.ActionKind() })
+	return len(s.d.Warnings) < warnings
 }
 
 func (s *stepper) warn(effect, detail string) {

@@ -91,7 +91,7 @@ func (s *stepper) beginApply(st *StageState, def Stage) {
 func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool) {
 	*st = StageState{
 		Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Started: s.now, Reason: why,
-		Resolved: st.Resolved, Previous: st.Previous, Held: st.Held, Changed: st.Changed || !unchanged,
+		Resolved: st.Resolved, Previous: st.Previous, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
 	}
 	s.beginApply(st, def)
 }
@@ -108,7 +108,8 @@ func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
 			reason.Detail = Short(e.Current.SHA) + " runs there by now"
 		}
 		s.giveBack(st, def, nil)
-		s.end(st, StageSkipped, reason)
+		s.end(st, StageFailed, reason)
+		s.consequence(st, def)
 	case e.Target == nil:
 		s.giveBack(st, def, nil)
 		s.end(st, StageFailed, Reason{Code: ReasonOther, Detail: "no earlier release is recorded for " + def.Rollback.Environment})
@@ -142,6 +143,9 @@ func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
 	if st.Previous != nil {
 		st.Target = st.Previous
 		s.beginRestore(st, def)
+		if ending == StageRolledBack { // nothing else starts meanwhile
+			s.windBy(st, StatusRolledBack, reason)
+		}
 		return
 	}
 	reason.Detail = joined(reason.Detail, "no earlier release is recorded, so nothing was rolled back")
@@ -185,8 +189,18 @@ func (s *stepper) stopped(st *StageState, def Stage, unchanged bool) {
 		s.restore(st, StageCanceled, s.d.Reason)
 		return
 	}
+	reason := s.d.Reason
+	if !unchanged || st.Changed {
+		reason = leftThere(reason)
+	}
 	s.giveBack(st, def, nil)
-	s.end(st, StageCanceled, s.d.Reason)
+	s.end(st, StageCanceled, reason)
+}
+
+// leftThere says that a canceled deploy is not taken back.
+func leftThere(reason Reason) Reason {
+	reason.Detail = joined(reason.Detail, "what was applied stays")
+	return reason
 }
 
 func (s *stepper) rolledOut(e RolledOut) {
@@ -219,7 +233,7 @@ func (s *stepper) verified(st *StageState) {
 		s.end(st, StageSucceeded, Reason{Code: ReasonRolledBack, What: Short(back.SHA)})
 	case st.Undo:
 		s.giveBack(st, def, &back)
-		s.end(st, StageRolledBack, Reason{Code: ReasonEarlierFailed, What: s.failedStage()})
+		s.end(st, StageRolledBack, Reason{Code: ReasonEarlierFailed, What: s.d.Cause})
 	default:
 		s.giveBack(st, def, nil)
 		ending := st.Ending

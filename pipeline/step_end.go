@@ -31,28 +31,10 @@ func (s *stepper) unreached(status Status, reason Reason) (StageStatus, Reason) 
 	case StatusSuperseded:
 		return StageSuperseded, reason
 	}
-	if failed := s.failedStage(); failed != "" {
-		reason = Reason{Code: ReasonEarlierFailed, What: failed}
+	if s.d.Cause != "" {
+		reason = Reason{Code: ReasonEarlierFailed, What: s.d.Cause}
 	}
 	return StageSkipped, reason
-}
-
-// failedStage is the stage that ended badly first, "" if none did.
-func (s *stepper) failedStage() string {
-	var first *StageState
-	for i := range s.d.Stages {
-		st := &s.d.Stages[i]
-		if !st.Status.bad() || s.d.definition(s.plan, st).OnFailure == FailContinue || s.undone(st) {
-			continue
-		}
-		if first == nil || st.Ended.Before(first.Ended) {
-			first = st
-		}
-	}
-	if first == nil {
-		return ""
-	}
-	return first.Name
 }
 
 func (s *stepper) undone(st *StageState) bool {
@@ -118,7 +100,7 @@ func (s *stepper) succeeded() Reason {
 
 // badEnd is the last word of a delivery whose stage ended badly.
 func (s *stepper) badEnd(back bool) (Status, Reason) {
-	failed := s.d.Stage(s.failedStage())
+	failed := s.d.Stage(s.d.Cause)
 	if failed == nil {
 		return StatusFailed, s.d.Reason
 	}

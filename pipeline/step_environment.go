@@ -45,6 +45,9 @@ func (e *Environment) Wake() time.Time {
 	if e.Idle() {
 		return time.Time{}
 	}
+	if e.Holder == nil {
+		return e.Updated.Add(heartbeat)
+	}
 	return e.Updated.Add(heartbeat / 4)
 }
 

@@ -147,7 +147,15 @@ func (s *stepper) consequence(st *StageState, def Stage) {
 			winding = StatusRolledBack
 		}
 	}
-	s.wind(winding, st.Reason)
+	s.windBy(st, winding, st.Reason)
+}
+
+// windBy winds because a stage ends badly.
+func (s *stepper) windBy(st *StageState, status Status, reason Reason) {
+	if s.d.Winding == "" {
+		s.d.Cause = st.Name
+	}
+	s.wind(status, reason)
 }
 
 // wind lets no further stage start, and ends what only waits.
@@ -156,8 +164,8 @@ func (s *stepper) wind(status Status, reason Reason) {
 		return
 	}
 	s.d.Winding, s.d.Reason = status, reason
-	if failed := s.failedStage(); failed != "" && status != StatusCanceled && status != StatusSuperseded {
-		reason = Reason{Code: ReasonEarlierFailed, What: failed}
+	if s.d.Cause != "" {
+		reason = Reason{Code: ReasonEarlierFailed, What: s.d.Cause}
 	}
 	for i := range s.d.Stages {
 		s.windStage(&s.d.Stages[i], status, reason)
@@ -190,7 +198,7 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 	case def.OnFailure != FailRollback:
 		s.withdraw(st, "observe")
 		s.giveBack(st, def, nil)
-		s.end(st, StageCanceled, reason)
+		s.end(st, StageCanceled, leftThere(reason))
 	default:
 		s.withdraw(st, "observe")
 		s.restore(st, StageCanceled, reason)
@@ -320,7 +328,7 @@ func (s *stepper) failed(e Failed) {
 		s.identifyFailed(e)
 	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind():
 		s.warn(e.Effect, e.Detail)
-		s.unwritten = e.Effect
+		s.unneeded = e.Effect
 	case Answer{}.ActionKind(), StartRollback{}.ActionKind():
 	default:
 		if st := s.current(e.Stage, e.Attempt); st != nil {

@@ -127,7 +127,7 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 	}
 	if s.Release != nil {
 		sv.Images = s.Release.Images
-		if s.Status == StageSucceeded {
+		if s.deployed() {
 			sv.Now = Short(s.Release.SHA)
 		}
 	}
@@ -183,6 +183,17 @@ func ParseToken(token string) (delivery, stage string, attempt int, err error) {
 		return "", "", 0, errors.New("parse judgement token: want a number of an attempt")
 	}
 	return parts[0], parts[1], attempt, nil
+}
+
+// sentence is the status as it follows "the delivery".
+func (s Status) sentence() string {
+	switch s {
+	case StatusSucceeded, StatusFailed:
+		return "has " + string(s)
+	case StatusWaiting:
+		return "waits for its CI pipeline"
+	}
+	return "is " + string(s)
 }
 
 // Icon is an emoji for the status, the same everywhere.
