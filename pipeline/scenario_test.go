@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -228,6 +229,10 @@ func (s *script) command(words []string, o map[string]string, body []string) err
 			return err
 		}
 		return s.world.Advance(d)
+	case "clock": // nobody is woken
+		d, err := time.ParseDuration(strings.TrimPrefix(words[1], "+"))
+		s.world.Now = s.world.Now.Add(d)
+		return err
 	case "show":
 		for _, name := range words[1:] {
 			s.out.WriteString(s.world.Show(s.id(name), s.name))
@@ -355,13 +360,13 @@ func newStage(words []string, o map[string]string) (pipeline.Stage, error) {
 }
 
 // good lets every effect go well until only people and time can go on. With names, it
-// does so for these deliveries; until=KEY is written as "until KEY".
+// does so for these deliveries; "until KEY,KEY" leaves these effects.
 func (s *script) good(words []string) error {
 	only := map[string]bool{}
-	stop := ""
+	var stop []string
 	for i := 0; i < len(words); i++ {
 		if words[i] == "until" {
-			stop = words[i+1]
+			stop = list(words[i+1])
 			break
 		}
 		only[s.id(words[i])] = true
@@ -385,9 +390,9 @@ func (s *script) good(words []string) error {
 	return fmt.Errorf("the good world never ends")
 }
 
-func (s *script) next(only map[string]bool, stop string) (pipelinetest.Pending, bool) {
+func (s *script) next(only map[string]bool, stop []string) (pipelinetest.Pending, bool) {
 	for _, p := range s.world.Pending() {
-		if (len(only) == 0 || only[p.Of]) && p.Effect.Key != stop && (!s.report || !pipelinetest.IsReport(p.Effect.Do)) {
+		if (len(only) == 0 || only[p.Of]) && !slices.Contains(stop, p.Effect.Key) && (!s.report || !pipelinetest.IsReport(p.Effect.Do)) {
 			return p, true
 		}
 	}

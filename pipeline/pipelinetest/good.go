@@ -39,7 +39,7 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 	case pipeline.WriteNote:
 		return pipeline.NoteWritten{ID: 900}, nil
 	case pipeline.WriteMessage:
-		return pipeline.MessageSent{Channel: "C1", TS: "1.2"}, nil
+		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
 	case pipeline.WriteStatus, pipeline.Answer:
