@@ -179,7 +179,7 @@ func ParseToken(token string) (delivery, stage string, attempt int, err error) {
 		return "", "", 0, errors.New("parse judgement token: want delivery/stage/attempt")
 	}
 	attempt, err = strconv.Atoi(parts[2])
-	if err != nil || attempt < 1 {
+	if err != nil || attempt < 1 || strconv.Itoa(attempt) != parts[2] {
 		return "", "", 0, errors.New("parse judgement token: want a number of an attempt")
 	}
 	return parts[0], parts[1], attempt, nil
