@@ -45,6 +45,7 @@ var ours = map[string][]string{
 	"handlers/web":                   {"pipeline"},
 	"cmd/internal/config":            {"pipeline", "pipeline/policy"},
 	"cmd/internal/importtest":        {},
+	"cmd/internal/world":             {"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim"},
 	"cmd/internal/demo":              {"*"},
 	"cmd/internal/demo/*":            {"*"},
 	"cmd/slipway":                    {"*"},
