@@ -118,10 +118,11 @@ type (
 	}
 	// Delayed: an effect failed for now and is tried again.
 	Delayed struct {
-		Effect  string `json:"effect"`
-		Stage   string `json:"stage,omitempty"`
-		Attempt int    `json:"attempt,omitempty"`
-		Detail  string `json:"detail"`
+		Effect  string     `json:"effect"`
+		Stage   string     `json:"stage,omitempty"`
+		Attempt int        `json:"attempt,omitempty"`
+		Code    ReasonCode `json:"code,omitempty"`
+		Detail  string     `json:"detail"`
 	}
 	// NoteWritten: the merge request note exists.
 	NoteWritten struct {

@@ -375,7 +375,14 @@ func (s *stepper) delayed(e Delayed) {
 		st.Progress = words
 		return
 	}
-	if e.Effect == (LoadPlan{}).ActionKind() && s.d.Status == StatusLoading {
+	switch {
+	case e.Effect == (LoadPlan{}).ActionKind() && s.d.Status == StatusLoading:
 		s.d.Reason = Reason{Code: ReasonTryingAgain, Detail: e.Detail}
+	case e.Code != ReasonRefused:
+	case e.Effect == (WriteNote{}).ActionKind(), e.Effect == (WriteMessage{}).ActionKind():
+		// A token that is not accepted stays so until somebody hears of it, and until then
+		// nobody is asked there.
+		s.warn(e.Effect, e.Detail)
+		s.unneeded = e.Effect
 	}
 }

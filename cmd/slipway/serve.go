@@ -19,7 +19,7 @@ const defaultConfig = "slipway.yml"
 
 func serveCommand() *cobra.Command {
 	var file string
-	var grace time.Duration
+	var grace, pause time.Duration
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the server",
@@ -31,7 +31,7 @@ func serveCommand() *cobra.Command {
 			}
 			log := logger(cfg.Log, cmd.ErrOrStderr())
 			klog.SetSlogLogger(log) // what client-go says goes where everything else does
-			a, err := app.New(app.Options{Config: cfg, Logger: log, UnknownGrace: grace})
+			a, err := app.New(app.Options{Config: cfg, Logger: log, UnknownGrace: grace, LongestPause: pause})
 			if err != nil {
 				return err
 			}
@@ -41,6 +41,8 @@ func serveCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&file, "config", "c", defaultConfig, "the operator's configuration")
 	cmd.Flags().DurationVar(&grace, "unknown-grace", 0,
 		"after a crash, how long to let calls that were under way arrive before looking what they did (default 2s)")
+	cmd.Flags().DurationVar(&pause, "longest-pause", 0, "try failed calls again after this time at the latest, whatever the other side asked for")
+	_ = cmd.Flags().MarkHidden("longest-pause") // it is there, one line up
 	return cmd
 }
 

@@ -166,11 +166,20 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 		return s
 	}
 	log.Info("effect is tried again")
-	s.RetryAt, s.Reason, s.Unknown = now.Add(max(f.After, backoff(c.Attempt))), detail, f.Unknown
+	s.RetryAt, s.Reason, s.Unknown = now.Add(e.until(f, c.Attempt)), detail, f.Unknown
 	if detail != c.Reason {
-		s.Notice = e.mustEvent(c.Of, pipeline.Delayed{Effect: action, Stage: stage, Attempt: attempt, Detail: detail})
+		s.Notice = e.mustEvent(c.Of, pipeline.Delayed{Effect: action, Stage: stage, Attempt: attempt, Code: f.Code, Detail: detail})
 	}
 	return s
+}
+
+// until is how long a failed effect waits for its next try.
+func (e *Engine) until(f *pipeline.Failure, attempt int) time.Duration {
+	wait := max(f.After, backoff(attempt))
+	if e.o.LongestPause > 0 {
+		wait = min(wait, e.o.LongestPause)
+	}
+	return wait
 }
 
 func (e *Engine) mustEvent(to store.ID, ev pipeline.Event) *store.Event {

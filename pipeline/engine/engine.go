@@ -75,6 +75,9 @@ type Options struct {
 	Now    func() time.Time // default time.Now
 	// Steps at a time; default 8.
 	Steppers int
+	// LongestPause bounds how long a failed effect waits for its next try, also where the
+	// other side asked for more; 0 does not. It is for tests.
+	LongestPause time.Duration
 	// OnChange and OnEffect hear what happened, after it is durable. They must be quick.
 	OnChange func(Change)
 	OnEffect func(EffectDone)
@@ -88,6 +91,7 @@ type Engine struct {
 	plans   planCache
 	running withdrawals
 	broken  atomic.Pointer[string] // why the store refuses writes, nil if it does not
+	refused chan struct{}          // holds a token after a refused write
 }
 
 // New checks the options.
@@ -104,7 +108,7 @@ func New(o Options) (*Engine, error) {
 	if o.Steppers <= 0 {
 		o.Steppers = 8
 	}
-	e := &Engine{o: o, log: o.Logger, pools: map[string]*Pool{}}
+	e := &Engine{o: o, log: o.Logger, pools: map[string]*Pool{}, refused: make(chan struct{}, 1)}
 	e.plans.store = o.Store
 	for i := range o.Pools {
 		p := &o.Pools[i]
@@ -129,6 +133,9 @@ func (e *Engine) Deliver(ctx context.Context, delivery, key string, ev pipeline.
 		return false, err
 	}
 	accepted, err := e.o.Store.Deliver(ctx, se)
+	if ctx.Err() == nil {
+		e.healthy(err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("deliver %s to %s: %w", ev.EventKind(), delivery, err)
 	}
@@ -151,13 +158,39 @@ func (e *Engine) Broken() string {
 	return ""
 }
 
+// healthy notes what a write to the store gave.
 func (e *Engine) healthy(err error) {
-	if err == nil {
+	switch {
+	case err == nil:
 		e.broken.Store(nil)
-		return
+	case !errors.Is(err, store.ErrClosed):
+		why := err.Error()
+		e.broken.Store(&why)
+		select {
+		case e.refused <- struct{}{}:
+		default:
+		}
 	}
-	why := err.Error()
-	e.broken.Store(&why)
+}
+
+// mend tries a write every second after the store refused one, until it takes one. As
+// long as Broken says something, nobody may send anything here: it has to find out itself.
+func (e *Engine) mend(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-e.refused:
+		}
+		for e.Broken() != "" {
+			if err := pause(ctx, retryStep); err != nil {
+				return err
+			}
+			if _, err := e.o.Store.PutBlob(ctx, []byte("does the store take writes again?")); ctx.Err() == nil {
+				e.healthy(err)
+			}
+		}
+	}
 }
 
 // Run works until ctx ends, then waits for what is under way and returns nil. An
@@ -170,6 +203,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	g.Go(func() error { e.running.watch(ctx, withdrawn); return nil })
 	g.Go(func() error { return e.stepAll(ctx) })
+	g.Go(func() error { return e.mend(ctx) })
 	seen := map[string]bool{}
 	for _, p := range e.pools {
 		if !seen[p.Name] {

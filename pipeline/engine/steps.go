@@ -72,7 +72,9 @@ func (e *Engine) step(ctx context.Context, c store.Claim) {
 		commit, change, err = e.stepDelivery(ctx, c)
 	}
 	if err == nil {
-		err = e.o.Store.Commit(ctx, commit)
+		if err = e.o.Store.Commit(ctx, commit); err != nil && !errors.Is(err, store.ErrFenced) && !errors.Is(err, store.ErrConflict) {
+			e.healthy(err)
+		}
 	}
 	switch {
 	case err == nil:
@@ -86,7 +88,6 @@ func (e *Engine) step(ctx context.Context, c store.Claim) {
 	case errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrConflict):
 		e.log.Warn("step was overtaken", "id", c.ID, "error", err)
 	default:
-		e.healthy(err)
 		e.log.Error("step", "id", c.ID, "error", err)
 		if err := e.o.Store.Release(ctx, c, e.o.Now().Add(retryStep)); err != nil {
 			e.log.Error("release a claim", "id", c.ID, "error", err)

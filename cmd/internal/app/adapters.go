@@ -38,6 +38,7 @@ func (a *App) buildAdapters() error {
 	}
 	a.engine, err = engine.New(engine.Options{
 		Store: a.store, Pools: pools, Logger: a.log, OnChange: a.changed, OnEffect: a.metrics.effect,
+		LongestPause: a.o.LongestPause,
 	})
 	return err
 }

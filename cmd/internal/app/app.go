@@ -37,6 +37,8 @@ type Options struct {
 	// UnknownGrace is how long an effect waits that was under way when the process before
 	// died; 0 is the store's default.
 	UnknownGrace time.Duration
+	// LongestPause is the engine's; for tests.
+	LongestPause time.Duration
 }
 
 // App is one running Slipway.
