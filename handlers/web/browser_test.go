@@ -1,0 +1,204 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+)
+
+const slow = 20 * time.Second
+
+// browser is a person in front of the pages.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu   sync.Mutex
+	said []string // on the console
+}
+
+// newBrowser skips where there is no Chromium, and fails there where it is a must.
+func newBrowser(t *testing.T, m *memory) (b *browser, srv *httptest.Server) {
+	t.Helper()
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if found, err := exec.LookPath(name); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("no Chromium: install the package chromium")
+		}
+		t.Skip("no Chromium: install the package chromium to run this")
+	}
+	// The browser hangs up before the server waits for its streams: what is cleaned up
+	// last is begun first.
+	srv = httptest.NewServer(console(t, m))
+	t.Cleanup(srv.Close)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*slow)
+	t.Cleanup(cancel)
+	options := []chromedp.ExecAllocatorOption{
+		chromedp.ExecPath(path), chromedp.Headless, chromedp.NoSandbox, chromedp.DisableGPU, chromedp.NoFirstRun,
+		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 800),
+	}
+	for _, flag := range []string{"disable-quic", "disable-background-networking", "disable-component-update", "disable-sync"} {
+		options = append(options, chromedp.Flag(flag, true))
+	}
+	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
+	t.Cleanup(cancel)
+	ctx, _ = chromedp.NewContext(ctx)
+	b = &browser{t: t, ctx: ctx}
+	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // the browser is gone either way
+	messages := chromedp.Console(ctx)
+	go func() {
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			b.mu.Lock()
+			b.said = append(b.said, m.String())
+			b.mu.Unlock()
+		}
+	}()
+	return b, srv
+}
+
+func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// await waits until an expression is true on the page.
+func (b *browser) await(expression string) {
+	b.t.Helper()
+	poll := chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(slow))
+	_, err := chromedp.Run(b.ctx, poll)
+	for err != nil && strings.Contains(err.Error(), "context with specified id") { // the page has been left meanwhile
+		_, err = chromedp.Run(b.ctx, poll)
+	}
+	if err != nil {
+		b.t.Fatalf("wait for %s: %v\nthe page says: %s", expression, err, b.eval("document.body.innerText"))
+	}
+}
+
+func (b *browser) eval(expression string) string {
+	b.t.Helper()
+	s, err := chromedp.Run(b.ctx, chromedp.Evaluate[string](expression))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// quiet checks that the console holds no complaint: no error, no violated policy.
+func (b *browser) quiet() {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.said) > 0 {
+		b.t.Errorf("the console says:\n%s", strings.Join(b.said, "\n"))
+	}
+}
+
+func TestABrowserFollowsADelivery(t *testing.T) {
+	now := time.Now()
+	v, evil := running(now), hostile(now)
+	evil.ID = "42-16-bad00bad"
+	m := newMemory(v, evil)
+	b, srv := newBrowser(t, m)
+
+	b.do(chromedp.Navigate(srv.URL + "/"))
+	b.await(`document.getElementById("live").dataset.state === "live"`)
+	added := succeeded(now)
+	added.ID, added.MergeRequest.Title = "42-18-00ff00ff", "Newer than the page"
+	m.set(added)
+	b.await(`document.querySelector(".rows .row:first-child h2").textContent.includes("Newer than the page")`)
+
+	b.do(chromedp.Click(chromedp.CSS("#row-" + v.ID + " h2 a")))
+	b.await(`document.querySelector(".status.run") && document.getElementById("live").dataset.state === "live"`)
+	// What must survive an update: the page itself, the focus, what people have opened.
+	b.eval(`window.same = true, document.querySelector("#stage-1-images").open = true,
+		document.querySelector("#stage-1-images summary").focus(), ""`)
+	m.set(with(v, "3 of 3 pods ready"))
+	b.await(`document.querySelector(".sentence").textContent.includes("3 of 3 pods ready")`)
+	m.set(succeededLater(v))
+	b.await(`document.querySelector(".word").textContent.startsWith("Delivered")`)
+	b.await(`window.same && document.title.startsWith("Delivered") && document.getElementById("announce").textContent === "Delivered."`)
+	b.await(`document.querySelector("#stage-1-images").open && document.activeElement.closest("#stage-1-images")`)
+	b.await(`document.querySelector("link[rel=icon]").href.includes("mark-ok")`)
+	b.await(`/^Started .* ago · /.test(document.querySelector(".clock").textContent)`)
+
+	b.do(chromedp.Navigate(srv.URL + "/deliveries/" + evil.ID))
+	b.await(`document.getElementById("live").dataset.state === "live"`)
+	b.await(`!document.querySelector("main script, main img, [onerror], [onclick], a[href^='javascript']")`)
+	b.quiet()
+}
+
+func TestABrowserConnectsAgain(t *testing.T) {
+	v := running(time.Now())
+	m := newMemory(v)
+	b, srv := newBrowser(t, m)
+	b.do(chromedp.Navigate(srv.URL + "/deliveries/" + v.ID))
+	b.await(`document.getElementById("live").dataset.state === "live"`)
+	srv.CloseClientConnections()
+	b.await(`document.getElementById("live").dataset.state === "lost"`)
+	m.set(succeededLater(v))
+	b.await(`document.getElementById("live").dataset.state === "live"`)
+	b.await(`document.querySelector(".word").textContent.startsWith("Delivered")`)
+}
+
+// No page is wider than a phone, whatever the delivery holds.
+func TestABrowserOnAPhone(t *testing.T) {
+	now := time.Now()
+	m := newMemory()
+	for i, s := range states(now) {
+		s.view.ID = fmt.Sprintf("42-%d-3f2a91c0", i+1)
+		m.views = append(m.views, s.view)
+	}
+	b, srv := newBrowser(t, m)
+	b.do(chromedp.EmulateViewport(360, 740))
+	targets := []string{"/", "/nothing"}
+	for _, v := range m.views {
+		targets = append(targets, "/deliveries/"+v.ID)
+	}
+	for _, target := range targets {
+		b.do(chromedp.Navigate(srv.URL + target))
+		if wide := b.eval(`String(document.documentElement.scrollWidth)`); wide != "360" {
+			t.Errorf("%s is %s wide", target, wide)
+		}
+	}
+}
+
+// Without script the page shows everything, and loads itself again.
+func TestABrowserWithoutScript(t *testing.T) {
+	v := asking(time.Now())
+	b, srv := newBrowser(t, newMemory(v))
+	b.do(chromedp.Navigate("about:blank"))
+	if _, err := chromedp.Call(b.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	b.do(chromedp.Navigate(srv.URL + "/deliveries/" + v.ID))
+	text, refresh := b.eval("document.body.innerText"), b.eval(`document.querySelector("meta[http-equiv=refresh]").content`)
+	if refresh != "15" {
+		t.Errorf("the page is loaded again after %q seconds", refresh)
+	}
+	for _, want := range []string{"Waiting for people", "1 of 2", v.Started.UTC().Format("2 Jan 2006, 15:04 UTC"), "This page reloads itself"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	b.quiet()
+}
