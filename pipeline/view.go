@@ -127,7 +127,7 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 	}
 	if s.Release != nil {
 		sv.Images = s.Release.Images
-		if s.deployed() {
+		if s.Status == StageSucceeded && s.Reason.Code != ReasonStale {
 			sv.Now = Short(s.Release.SHA)
 		}
 	}
