@@ -19,6 +19,15 @@ func (c *Client) answer(ctx context.Context, t *pipeline.Task, do pipeline.Answe
 	}
 	d := t.Delivery
 	d.Project.ID, d.MergeRequest.IID = mergeRequestOf(&t.Delivery)
+	// What a hook made up is not answered, so that nobody can make Slipway speak where they like.
+	_, forged, err := c.commandNote(ctx, d.Project.ID, d.MergeRequest.IID, do.Request)
+	if err != nil {
+		return err
+	}
+	if forged != "" {
+		c.log.WarnContext(ctx, "a command is not answered", "delivery", d.ID, "note", do.Request.NoteID, "why", forged)
+		return nil
+	}
 	if err := c.react(ctx, &d, do); err != nil {
 		return err
 	}
@@ -82,7 +91,7 @@ func (c *Client) react(ctx context.Context, d *pipeline.Delivery, do pipeline.An
 func (c *Client) reply(ctx context.Context, d *pipeline.Delivery, marker string, do pipeline.Answer) error {
 	r := do.Request
 	body := marker + "\n" + c.renderAnswer(do)
-	there, err := c.replied(ctx, d, r.DiscussionID, marker)
+	there, err := c.replied(ctx, d, r, marker)
 	if err != nil || there {
 		return err
 	}
@@ -105,9 +114,9 @@ func answerMarker(delivery, effect string) string {
 	return markerStart + "answer " + strings.NewReplacer("<", "", ">", "", "--", "-", "\n", "").Replace(delivery+" "+effect) + " -->"
 }
 
-// replied tells that the thread holds our answer already.
-func (c *Client) replied(ctx context.Context, d *pipeline.Delivery, discussion, marker string) (bool, error) {
-	if discussion == "" {
+// replied tells that the thread holds our answer already, or is not the comment's thread.
+func (c *Client) replied(ctx context.Context, d *pipeline.Delivery, r pipeline.Request, marker string) (bool, error) {
+	if r.DiscussionID == "" {
 		note, err := c.findNote(ctx, d, marker)
 		return note != nil, err
 	}
@@ -117,16 +126,18 @@ func (c *Client) replied(ctx context.Context, d *pipeline.Delivery, discussion, 
 	}
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
-	thread, resp, err := c.api.Discussions.GetMergeRequestDiscussion(d.Project.ID, d.MergeRequest.IID, discussion, api.WithContext(ctx))
+	thread, resp, err := c.api.Discussions.GetMergeRequestDiscussion(d.Project.ID, d.MergeRequest.IID, r.DiscussionID, api.WithContext(ctx))
 	if err != nil {
 		return false, c.failed(ctx, call{doing: "read the comment's thread", needs: "Reporter"}, resp, err)
 	}
+	asked := false
 	for _, n := range thread.Notes {
+		asked = asked || n.ID == r.NoteID
 		if n.Author.ID == me.ID && strings.HasPrefix(n.Body, marker) {
 			return true, nil
 		}
 	}
-	return false, nil
+	return !asked, nil
 }
 
 // renderAnswer writes the reply to a comment. Commands in it are shown so that they can be copied.

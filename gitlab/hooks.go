@@ -34,11 +34,11 @@ type Find struct {
 func (c *Client) Events(hook webhook.Hook) ([]Routed, string) {
 	switch h := hook.(type) {
 	case webhook.MergeRequest:
-		return mergeEvents(h)
+		return c.mergeEvents(h)
 	case webhook.Pipeline:
-		return ciEvents(h)
+		return c.ciEvents(h)
 	case webhook.Job:
-		return jobEvents(h)
+		return c.jobEvents(h)
 	case webhook.Note:
 		return c.noteEvents(h)
 	case webhook.Deployment:
@@ -49,26 +49,35 @@ func (c *Client) Events(hook webhook.Hook) ([]Routed, string) {
 	return nil, "Slipway does nothing with hooks of this kind"
 }
 
-func mergeEvents(h webhook.MergeRequest) ([]Routed, string) {
+func (c *Client) mergeEvents(h webhook.MergeRequest) ([]Routed, string) {
 	if h.Action != webhook.ActionMerge {
 		return nil, "the merge request was not merged"
 	}
 	mr := pipeline.MergeRequest{
-		IID: h.IID, Title: h.Title, URL: h.URL, SourceBranch: h.SourceBranch, TargetBranch: h.TargetBranch,
+		IID: h.IID, Title: h.Title, URL: c.own(h.URL), SourceBranch: h.SourceBranch, TargetBranch: h.TargetBranch,
 		AuthorID: h.AuthorID, MergedByID: h.User.ID, MergedBy: h.User.Username,
 	}
 	return []Routed{{
 		Delivery: pipeline.DeliveryID(h.Project.ID, h.IID, h.MergeSHA),
 		Key:      fmt.Sprintf("merge/%d/%d/%s", h.Project.ID, h.IID, h.MergeSHA),
-		Event:    pipeline.Merged{Project: hookProject(h.Project), MergeRequest: mr, SHA: h.MergeSHA},
+		Event:    pipeline.Merged{Project: c.hookProject(h.Project), MergeRequest: mr, SHA: h.MergeSHA},
 	}}, ""
 }
 
-func hookProject(p webhook.Project) pipeline.Project {
-	return pipeline.Project{ID: p.ID, Path: p.Path, URL: p.WebURL, DefaultBranch: p.DefaultBranch}
+func (c *Client) hookProject(p webhook.Project) pipeline.Project {
+	return pipeline.Project{ID: p.ID, Path: p.Path, URL: c.own(p.WebURL), DefaultBranch: p.DefaultBranch}
 }
 
-func ciEvents(h webhook.Pipeline) ([]Routed, string) {
+// own keeps an address only if it is this GitLab's: what a hook says ends up behind links
+// before anything of it is looked up.
+func (c *Client) own(address string) string {
+	if !strings.HasPrefix(address, strings.TrimRight(c.o.URL, "/")+"/") {
+		return ""
+	}
+	return safeURL(address)
+}
+
+func (c *Client) ciEvents(h webhook.Pipeline) ([]Routed, string) {
 	switch {
 	case h.Tag:
 		return nil, "the CI pipeline is for a tag"
@@ -76,8 +85,8 @@ func ciEvents(h webhook.Pipeline) ([]Routed, string) {
 		return nil, "the CI pipeline is not the one of a merge"
 	}
 	ci := pipeline.CIPipeline{ID: h.ID, Status: h.Status}
-	if h.Project.WebURL != "" {
-		ci.URL = fmt.Sprintf("%s/-/pipelines/%d", h.Project.WebURL, h.ID)
+	if web := c.own(h.Project.WebURL); web != "" {
+		ci.URL = fmt.Sprintf("%s/-/pipelines/%d", web, h.ID)
 	}
 	return []Routed{{
 		Find:  Find{Project: h.Project.ID, SHA: h.SHA},
@@ -85,13 +94,13 @@ func ciEvents(h webhook.Pipeline) ([]Routed, string) {
 	}}, ""
 }
 
-func jobEvents(h webhook.Job) ([]Routed, string) {
+func (c *Client) jobEvents(h webhook.Job) ([]Routed, string) {
 	if h.SHA == "" {
 		return nil, "the job's commit is missing"
 	}
 	job := pipeline.JobHandle{ID: h.ID, Status: h.Status}
-	if h.Project.WebURL != "" {
-		job.URL = fmt.Sprintf("%s/-/jobs/%d", h.Project.WebURL, h.ID)
+	if web := c.own(h.Project.WebURL); web != "" {
+		job.URL = fmt.Sprintf("%s/-/jobs/%d", web, h.ID)
 	}
 	return []Routed{{
 		Find:  Find{Project: h.Project.ID, SHA: h.SHA},
@@ -157,7 +166,7 @@ func (c *Client) deploymentEvents(h webhook.Deployment) ([]Routed, string) {
 		Key:  fmt.Sprintf("%d/%s", h.Project.ID, key),
 		Event: pipeline.Requested{Request: pipeline.Request{
 			Key: key, What: verb, Via: pipeline.ViaDeployment, Environment: h.Environment, Reason: h.ApprovalComment,
-			GitLabID: h.Approver.ID, Username: h.Approver.Username, At: c.o.Now().UTC(),
+			GitLabID: h.Approver.ID, Username: h.Approver.Username, DeploymentID: h.ID, At: c.o.Now().UTC(),
 		}},
 	}}, ""
 }

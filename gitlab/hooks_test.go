@@ -91,11 +91,22 @@ func TestHooksBecomeEvents(t *testing.T) {
 			[]gitlab.Routed{{
 				Find: gitlab.Find{Project: 42, ShortSHA: sha[:8]}, Key: "42/deployment/31/approved/3",
 				Event: pipeline.Requested{Request: pipeline.Request{
-					Key: "deployment/31/approved/3", What: pipeline.VerbApprove, Via: pipeline.ViaDeployment, Environment: "production", Reason: "fine", GitLabID: 3, Username: "ada", At: at,
+					Key: "deployment/31/approved/3", What: pipeline.VerbApprove, Via: pipeline.ViaDeployment, Environment: "production", Reason: "fine", GitLabID: 3, Username: "ada", DeploymentID: 31, At: at,
 				}},
 			}}, "",
 		},
 		{"a finished deployment is nothing", webhook.Deployment{Project: project, ID: 31, Status: "success"}, nil, "the deployment was neither approved nor rejected"},
+		{
+			"an address outside this GitLab is dropped",
+			webhook.MergeRequest{
+				Project: webhook.Project{ID: 42, Path: "shop/api", WebURL: "https://gitlab.example.com.evil.test/shop/api"}, Action: "merge", IID: 7,
+				URL: "https://gitlab.example.com@evil.test/", TargetBranch: "main", MergeSHA: sha,
+			},
+			[]gitlab.Routed{{
+				Delivery: "42-7-abababab", Key: "merge/42/7/" + sha,
+				Event: pipeline.Merged{Project: pipeline.Project{ID: 42, Path: "shop/api"}, SHA: sha, MergeRequest: pipeline.MergeRequest{IID: 7, TargetBranch: "main"}},
+			}}, "",
+		},
 		{"what the parser ignored stays so", webhook.Ignored{Reason: "because"}, nil, "because"},
 	}
 	for _, tt := range tests {

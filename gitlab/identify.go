@@ -45,13 +45,17 @@ func (c *Client) identify(ctx context.Context, t *pipeline.Task, r pipeline.Requ
 }
 
 func (c *Client) person(ctx context.Context, t *pipeline.Task, r pipeline.Request) (policy.Person, error) {
-	p := policy.Person{ID: r.GitLabID, Username: r.Username, SlackID: r.SlackID}
-	if p.ID == 0 {
-		problem, err := c.findPerson(ctx, r, &p)
-		if err != nil || problem != "" {
-			p.Problem = problem
-			return p, err
+	p := policy.Person{SlackID: r.SlackID}
+	find := c.findPerson
+	if r.Via != pipeline.ViaSlack {
+		p = policy.Person{ID: r.GitLabID, Username: r.Username}
+		find = func(ctx context.Context, r pipeline.Request, p *policy.Person) (string, error) {
+			return c.confirmed(ctx, t, r, p)
 		}
+	}
+	if problem, err := find(ctx, r, &p); err != nil || problem != "" {
+		p.Problem = problem
+		return p, err
 	}
 	ctx, cancel := c.limit(ctx)
 	defer cancel()

@@ -222,7 +222,7 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 	}
 	comment := func(name string) func(*world) pipeline.Request {
 		return func(w *world) pipeline.Request {
-			return pipeline.Request{Key: "k", What: pipeline.VerbApprove, Via: pipeline.ViaComment, GitLabID: w.users[name], Username: name}
+			return w.command(name, "@slipway approve")
 		}
 	}
 	slack := func(*world) pipeline.Request {
@@ -237,7 +237,7 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 	}{
 		{"a developer", comment("ada"), nil, policy.Person{Username: "ada", Access: policy.Developer}, ""},
 		{"a maintainer who is in the group of the rule", comment("bob"), nil, policy.Person{Username: "bob", Access: policy.Owner, Groups: []string{"shop/maintainers"}}, ""},
-		{"somebody outside the project, in the group of the environment", comment("stranger"), nil, policy.Person{Username: "stranger", Groups: []string{"sre"}}, ""},
+		{"somebody outside the project, in the group of the environment", slack, directory{who: gitlab.Who{Username: "stranger"}}, policy.Person{Username: "stranger", Groups: []string{"sre"}, SlackID: "U1"}, ""},
 		{"a bot", comment("project_1_bot_x"), nil, policy.Person{Username: "project_1_bot_x", Access: policy.Maintainer, Blocked: true}, ""},
 		{"a bot with a name like a person's", comment("deployer"), nil, policy.Person{Username: "deployer", Access: policy.Maintainer, Blocked: true}, ""},
 		{"a blocked user", comment("blocked"), nil, policy.Person{Username: "blocked", Access: policy.Owner, Blocked: true}, ""},
@@ -275,7 +275,7 @@ func TestAGroupThatSlipwayCannotSeeIsSaid(t *testing.T) {
 	must(t, w.g.AddGroupMember("shop/maintainers", w.users["bob"], gitlabsim.Maintainer))
 	w.set("go-live", pipeline.StageAsking)
 	ask := func() policy.Person {
-		return w.must(pipeline.Identify{Request: pipeline.Request{What: pipeline.VerbApprove, GitLabID: w.users["bob"]}}).(pipeline.Identified).Person
+		return w.must(pipeline.Identify{Request: w.command("bob", "@slipway approve")}).(pipeline.Identified).Person
 	}
 	if p := ask(); !strings.Contains(p.Problem, "cannot see who is in the group shop/maintainers") {
 		t.Errorf("got %+v", p)
@@ -290,11 +290,11 @@ func TestAGroupThatSlipwayCannotSeeIsSaid(t *testing.T) {
 func TestIdentifyTriesAgainWhereGitLabIsDown(t *testing.T) {
 	w := newWorld(t, func(o *gitlab.Options) { o.People = directory{err: errors.New("Slack is down")} })
 	w.fail(gitlabsim.Fault{Path: "projects/*/members/all/*", Status: 503})
-	_, err := w.run(pipeline.Identify{Request: pipeline.Request{GitLabID: w.users["ada"]}})
+	_, err := w.run(pipeline.Identify{Request: w.command("ada", "@slipway cancel")})
 	if f := failure(t, err); f.Permanent {
 		t.Errorf("got %+v", f)
 	}
-	if _, err := w.run(pipeline.Identify{Request: pipeline.Request{SlackID: "U1"}}); err == nil || !strings.Contains(err.Error(), "Slack is down") {
+	if _, err := w.run(pipeline.Identify{Request: pipeline.Request{Via: pipeline.ViaSlack, SlackID: "U1"}}); err == nil || !strings.Contains(err.Error(), "Slack is down") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -302,7 +302,7 @@ func TestIdentifyTriesAgainWhereGitLabIsDown(t *testing.T) {
 func TestIdentifyRefusesWhereSlipwayMayNotLook(t *testing.T) {
 	w := newWorld(t)
 	w.fail(gitlabsim.Fault{Path: "projects/*/members/all/*", Status: 403})
-	got := w.must(pipeline.Identify{Request: pipeline.Request{Key: "k", GitLabID: w.users["ada"]}}).(pipeline.Identified)
+	got := w.must(pipeline.Identify{Request: w.command("ada", "@slipway cancel")}).(pipeline.Identified)
 	if !strings.Contains(got.Person.Problem, "could not look up") {
 		t.Errorf("got %+v", got)
 	}
@@ -314,7 +314,7 @@ func TestIdentifyRefusesWhereSlipwayMayNotLook(t *testing.T) {
 func TestOnlyGroupsThatMatterAreLookedUp(t *testing.T) {
 	w := newWorld(t)
 	w.set("go-live", pipeline.StageAsking)
-	w.must(pipeline.Identify{Request: pipeline.Request{What: pipeline.VerbCancel, GitLabID: w.users["ada"]}})
+	w.must(pipeline.Identify{Request: w.command("ada", "@slipway cancel")})
 	if slices.ContainsFunc(w.g.Requests(), func(r gitlabsim.Request) bool { return strings.Contains(r.Path, "/groups/") }) {
 		t.Error("groups were looked up for a cancel")
 	}

@@ -108,7 +108,16 @@ func mergedAs(mr *api.MergeRequest, sha string) error {
 		f.Detail = "the merge request says that it is " + clip(oneLine(mr.State), 40) + ", not merged"
 		return f
 	}
-	if sha == "" || sha != mr.MergeCommitSHA && sha != mr.SquashCommitSHA && sha != mr.SHA {
+	// The commit on the target branch is the merge commit; without one the squash commit; without
+	// either (fast-forward) the source branch's last. The others may never have been on the branch.
+	as := mr.SHA
+	switch {
+	case mr.MergeCommitSHA != "":
+		as = mr.MergeCommitSHA
+	case mr.SquashCommitSHA != "":
+		as = mr.SquashCommitSHA
+	}
+	if sha == "" || sha != as {
 		f.Detail = fmt.Sprintf("the merge request says that it was not merged as %s", pipeline.Short(sha))
 		return f
 	}

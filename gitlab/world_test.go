@@ -7,9 +7,11 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"gitlab.com/slipway-cd/slipway/chatops"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim/contract"
@@ -24,6 +26,7 @@ type world struct {
 	t       *testing.T
 	g       *gitlabsim.GitLab
 	c       *gitlab.Client
+	clock   *clock
 	project gitlabsim.Project
 	iid     int64
 	sha     string
@@ -37,11 +40,12 @@ type world struct {
 
 func newWorld(t *testing.T, change ...func(*gitlab.Options)) *world {
 	t.Helper()
-	g, err := gitlabsim.New(gitlabsim.Options{})
+	clock := &clock{}
+	g, err := gitlabsim.New(gitlabsim.Options{Clock: clock})
 	must(t, err)
 	t.Cleanup(g.Close)
 	must(t, g.Start("127.0.0.1:0"))
-	w := &world{t: t, g: g, users: map[string]int64{}}
+	w := &world{t: t, g: g, clock: clock, users: map[string]int64{}}
 	w.project, err = g.AddProject(gitlabsim.Project{Path: "shop/api"})
 	must(t, err)
 	for name, level := range map[string]int{"slipway": gitlabsim.Developer, "ada": gitlabsim.Developer, "bob": gitlabsim.Maintainer, "rita": gitlabsim.Reporter, "stranger": 0} {
@@ -80,7 +84,13 @@ func (w *world) addUser(u gitlabsim.User, level int) int64 {
 
 func (w *world) client(change ...func(*gitlab.Options)) *gitlab.Client {
 	w.t.Helper()
-	o := gitlab.Options{URL: w.g.URL(), Token: token, ConsoleURL: "https://slipway.example.com/deliveries"}
+	o := gitlab.Options{
+		URL: w.g.URL(), Token: token, ConsoleURL: "https://slipway.example.com/deliveries",
+		Parse: func(body string) (pipeline.Request, bool) {
+			c, ok := chatops.ParseCommand("slipway", body)
+			return c.Request(), ok
+		},
+	}
 	for _, f := range change {
 		f(&o)
 	}
@@ -129,6 +139,32 @@ func (w *world) set(stage string, status pipeline.StageStatus) *pipeline.StageSt
 		s.Started = time.Now()
 	}
 	return s
+}
+
+// clock is GitLab's, which can be set forward.
+type clock struct{ ahead atomic.Int64 }
+
+func (c *clock) Now() time.Time { return time.Now().Add(time.Duration(c.ahead.Load())) }
+
+func (c *clock) AfterFunc(d time.Duration, f func()) func() bool { return time.AfterFunc(d, f).Stop }
+
+// command is a person's comment, and the request that its hook becomes.
+func (w *world) command(user, body string) pipeline.Request {
+	w.t.Helper()
+	n, err := w.g.Comment(w.project.ID, w.iid, w.users[user], body)
+	must(w.t, err)
+	return w.asked(n)
+}
+
+func (w *world) asked(n gitlabsim.Note) pipeline.Request {
+	w.t.Helper()
+	c, ok := chatops.ParseCommand("slipway", n.Body)
+	if !ok {
+		w.t.Fatalf("%q is no command", n.Body)
+	}
+	r := c.Request()
+	r.Key, r.Via, r.GitLabID, r.NoteID, r.DiscussionID, r.At = "k", pipeline.ViaComment, n.AuthorID, n.ID, n.DiscussionID, time.Now()
+	return r
 }
 
 // run carries out one effect as the engine does, and folds the handle that it returns.

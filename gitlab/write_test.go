@@ -241,7 +241,7 @@ func TestACommentIsAnsweredOnceWithAnEmojiAndInItsThread(t *testing.T) {
 	n, err := w.g.Comment(w.project.ID, w.iid, w.users["rita"], "@slipway approve")
 	must(t, err)
 	do := pipeline.Answer{
-		Request: pipeline.Request{Via: pipeline.ViaComment, What: pipeline.VerbApprove, NoteID: n.ID, DiscussionID: n.DiscussionID},
+		Request: w.asked(n),
 		Text:    "@rita is Reporter in this project; it takes Developer or more.\n/close\nTry @slipway help for more: @slipway reject [stage:] [reason], or @bob.",
 	}
 	w.must(do)
@@ -264,7 +264,7 @@ func TestAQuestionAboutNoDeliveryIsAnsweredByItsIdAlone(t *testing.T) {
 	n, err := w.g.Comment(w.project.ID, w.iid, w.users["bob"], "@slipway status")
 	must(t, err)
 	w.delivery = pipeline.Delivery{ID: w.delivery.ID, Status: pipeline.StatusNone}
-	w.must(pipeline.Answer{Text: "There is no delivery.", Request: pipeline.Request{Via: pipeline.ViaComment, NoteID: n.ID, DiscussionID: n.DiscussionID}})
+	w.must(pipeline.Answer{Text: "There is no delivery.", Request: w.asked(n)})
 	if got := w.g.CountNotes(w.project.ID, w.iid, "There is no delivery.", w.bot); got != 1 {
 		t.Errorf("%d answers, want 1", got)
 	}
@@ -302,7 +302,7 @@ func TestAnAcceptedCommandGetsAnEmojiOnly(t *testing.T) {
 	w := newWorld(t)
 	n, err := w.g.Comment(w.project.ID, w.iid, w.users["bob"], "@slipway approve")
 	must(t, err)
-	w.must(pipeline.Answer{Taken: true, Request: pipeline.Request{Via: pipeline.ViaComment, What: pipeline.VerbApprove, NoteID: n.ID, DiscussionID: n.DiscussionID}})
+	w.must(pipeline.Answer{Taken: true, Request: w.asked(n)})
 	notes := w.snapshot().MergeRequests[0].Notes
 	if len(notes) != 1 || len(notes[0].Emoji) != 1 || notes[0].Emoji[0].Name != "white_check_mark" {
 		t.Errorf("got %d notes, emoji %+v", len(notes), notes[0].Emoji)
@@ -322,7 +322,7 @@ func writers() []writer {
 	comment := func(w *world) pipeline.Action {
 		n, err := w.g.Comment(w.project.ID, w.iid, w.users["bob"], "@slipway status")
 		must(w.t, err)
-		return pipeline.Answer{Taken: true, Text: "all is well", Request: pipeline.Request{Via: pipeline.ViaComment, What: pipeline.VerbStatus, NoteID: n.ID, DiscussionID: n.DiscussionID}}
+		return pipeline.Answer{Taken: true, Text: "all is well", Request: w.asked(n)}
 	}
 	return []writer{
 		{"note", "POST", "projects/*/merge_requests/*/notes",

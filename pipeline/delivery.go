@@ -267,6 +267,7 @@ type Request struct {
 	// Where an answer goes.
 	NoteID       int64     `json:"note_id,omitempty"`
 	DiscussionID string    `json:"discussion_id,omitempty"`
+	DeploymentID int64     `json:"deployment_id,omitempty"` // GitLab's, that was approved or rejected
 	Channel      string    `json:"channel,omitempty"`
 	ResponseURL  string    `json:"response_url,omitempty"`
 	At           time.Time `json:"at"`

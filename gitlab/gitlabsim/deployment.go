@@ -36,6 +36,22 @@ func (g *GitLab) setDeployment(p *project, d *Deployment, status string) {
 	g.emit(p, eventDeployment, g.deploymentPayload(p, d))
 }
 
+// AnswerDeployment approves or rejects a deployment as a person does in the browser. The status is approved or
+// rejected. No hook is sent.
+func (g *GitLab) AnswerDeployment(projectID, deploymentID, byUserID int64, status, comment string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if p := g.projects[projectID]; p != nil && g.users[byUserID] != nil {
+		for _, d := range p.deployments {
+			if d.ID == deploymentID {
+				d.Approvals = append(d.Approvals, Approval{UserID: byUserID, Status: status, Comment: comment, CreatedAt: g.now()})
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("answer deployment %d of project %d: no such project, deployment or user", deploymentID, projectID)
+}
+
 // AddEnvironment makes an environment as a person does in the browser.
 func (g *GitLab) AddEnvironment(projectID int64, name string) error {
 	g.mu.Lock()

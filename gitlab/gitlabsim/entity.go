@@ -130,11 +130,15 @@ func (g *GitLab) deploymentEntity(p *project, d *Deployment) obj {
 		pl, j := p.job(d.JobID)
 		deployable = g.jobEntity(p, pl, j)
 	}
+	approvals := []any{}
+	for _, a := range d.Approvals {
+		approvals = append(approvals, obj{"user": g.userEntity(a.UserID), "status": a.Status, "comment": a.Comment, "created_at": apiTime(a.CreatedAt)})
+	}
 	return obj{
 		"id": d.ID, "iid": d.IID, "ref": d.Ref, "sha": d.SHA, "status": d.Status, "created_at": apiTime(d.CreatedAt), "updated_at": apiTime(d.UpdatedAt),
 		"user":        g.userEntity(d.UserID),
 		"environment": obj{"id": e.ID, "name": e.Name, "slug": e.Slug, "external_url": orNil(e.ExternalURL), "created_at": apiTime(e.CreatedAt), "updated_at": apiTime(e.UpdatedAt)},
-		"deployable":  deployable, "pending_approval_count": 0, "approvals": []any{}, "approval_summary": obj{"rules": []any{}},
+		"deployable":  deployable, "pending_approval_count": 0, "approvals": approvals, "approval_summary": obj{"rules": []any{}},
 	}
 }
 

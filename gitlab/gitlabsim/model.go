@@ -161,6 +161,15 @@ type Deployment struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	FinishedAt  time.Time
+	Approvals   []Approval
+}
+
+// Approval is one person's answer to a deployment into a protected environment.
+type Approval struct {
+	UserID    int64
+	Status    string // approved, rejected
+	Comment   string
+	CreatedAt time.Time
 }
 
 // Environment is a place that deployments go to.
