@@ -47,7 +47,8 @@ function redraw() {
   if (next !== shownNext) {
     shownNext = next;
     requestAnimationFrame(() => document.querySelector("[data-next], [data-look]")?.scrollIntoView({ block: "nearest" }));
-    if (!sc.next) $("gitlab").querySelector(".mr.open")?.scrollIntoView({ block: "nearest" });
+    if (!sc.next && matchMedia("(max-width: 900px)").matches) document.querySelector(".panel.now")?.scrollIntoView({ block: "start" });
+    else if (!sc.next) $("gitlab").querySelector(".mr.open")?.scrollIntoView({ block: "nearest" });
   }
 }
 
