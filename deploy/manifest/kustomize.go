@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -194,7 +195,11 @@ func (w *walk) field(file, key string, value any, above []string) error {
 	refuse := func(what string) error {
 		return &Error{Origin: Origin{File: file}, What: fmt.Sprintf("has %s: %s", clip(key), what)}
 	}
-	// kustomize reads its keys in any case.
+	// kustomize reads its keys in any case, and takes letters such as ſ for their like: what is none of its keys here
+	// could be one there.
+	if strings.ContainsFunc(key, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return refuse("it is no key of a kustomization")
+	}
 	switch lower := strings.ToLower(key); {
 	case strings.HasPrefix(lower, "helm"):
 		return refuse("Helm is not supported yet")
