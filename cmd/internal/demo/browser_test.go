@@ -49,9 +49,9 @@ func newBrowser(t *testing.T, url string) *browser {
 	}
 	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
 	t.Cleanup(cancel)
-	ctx, _ = chromedp.NewContext(ctx)
+	ctx, cancel = chromedp.NewContext(ctx)
+	t.Cleanup(cancel)
 	b := &browser{t: t, ctx: ctx}
-	t.Cleanup(func() { _ = chromedp.Cancel(ctx) }) // the browser is gone either way
 	messages := chromedp.Console(ctx)
 	go func() {
 		for m, err := range messages {

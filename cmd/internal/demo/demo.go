@@ -13,11 +13,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
@@ -189,5 +191,16 @@ func (s *stage) open(ctx context.Context) (good, bad int64, err error) {
 	if err := s.world.PressWhenAsked(ctx, first, world.SlackAda, "Approve"); err != nil {
 		return 0, 0, err
 	}
-	return good, bad, s.world.AwaitNote(ctx, first, delivered)
+	if err := s.world.AwaitNote(ctx, first, delivered); err != nil {
+		return 0, 0, err
+	}
+	// Slack hears a little later, because edits of a message are rationed there.
+	err = s.world.Slack.Await(ctx, func(slacksim.Snapshot) bool {
+		m, _ := s.world.Message(first)
+		return strings.Contains(m.Text, strings.Trim(delivered, "*"))
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("wait for the message in Slack: %w", err)
+	}
+	return good, bad, nil
 }

@@ -52,7 +52,7 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 		{"GitLab shows the deployments and the stages", func(ctx context.Context) error {
 			return s.awaitDeployments(ctx, good, map[string]string{"staging": "success", "production": "success"})
 		}},
-		{"Ben merges “" + badTitle + "”, whose new container crashes", func(context.Context) error {
+		{"Ben merges “" + badTitle + "”, which crashes", func(context.Context) error {
 			_, err := s.merge(badMR, s.world.Ben)
 			return err
 		}},

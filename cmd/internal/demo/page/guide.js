@@ -44,7 +44,7 @@ export function scene(s, user) {
     return { next: "merge:" + bad.iid, iid: bad.iid, title: "Now merge the bad one", text: `!${good.iid} is ${deliveryOf(s, good.iid)?.status === "succeeded" ? "in production" : "done"}. This one crashes as soon as it starts. See what Slipway makes of it.` };
   }
   const further = s.merge_requests.find((m) => m.state === "opened");
-  const last = s.merge_requests.filter((m) => m.sha).sort((a, b) => (a.sha && deliveryOf(s, b.iid) ? order(s, a) - order(s, b) : 0))[0];
+  const last = s.deliveries.map((d) => s.merge_requests.find((m) => m.iid === d.iid)).find(Boolean);
   if (further && (further.kind !== "repair" || last.kind !== "bad")) {
     return { next: "merge:" + further.iid, iid: further.iid, title: "Play on", text: "Merge it, and this time reject it in Slack, or answer with a comment: @slipway approve." };
   }
@@ -54,10 +54,9 @@ export function scene(s, user) {
   return { iid: last.iid, end: true, title: "That is Slipway", text: "Open another change and reject it, answer by a comment (@slipway approve), or be Mallory and get refused." };
 }
 
-const order = (s, m) => s.deliveries.findIndex((d) => d.iid === m.iid);
-
 function watching(s, m, d) {
   const running = stageIn(d, "rolling back") || stageIn(d, "running", "queued");
+  if (d?.rollback) return { watch: "cluster", title: "Watch the cluster", text: `Slipway puts back what ran before !${m.iid}.` };
   if (!d || !running) return { watch: "gitlab", title: "Watch GitLab", text: `The CI pipeline builds and tests !${m.iid}. Slipway starts when it has passed.` };
   if (running.status === "rolling back") return { watch: "cluster", title: "Watch the cluster", text: `It keeps crashing in ${running.place}. Slipway puts the recorded release back, and checks that it runs.` };
   if (running.status === "queued") return { watch: "slipway", title: "Watch Slipway", text: `Another delivery is using ${running.place}. This one waits for its turn.` };

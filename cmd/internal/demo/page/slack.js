@@ -51,14 +51,14 @@ function element(e, b, m, c) {
 export function dialog(s, ui, act, redraw) {
   if (ui.confirm) {
     const q = ui.confirm, done = () => { ui.confirm = null; redraw(); };
-    return [shade(done), h("form", { class: "dialog small", role: "alertdialog", "aria-modal": "true", "aria-labelledby": "dialog-title", onsubmit: (e) => { e.preventDefault(); done(); q.yes(); } },
+    return [shade(done), h("form", { class: "dialog small", role: "alertdialog", "aria-labelledby": "dialog-title", onsubmit: (e) => { e.preventDefault(); done(); q.yes(); } },
       h("h3", { id: "dialog-title" }, text(q.title)), h("p", null, text(q.text)),
       h("footer", null, h("button", { type: "button", onclick: done }, text(q.deny)), h("button", { class: q.style || "primary", "data-next": q.style !== "danger", "data-first": true }, text(q.confirm))))];
   }
   const view = (s.slack.views || []).filter((v) => v.user === people[ui.user].id).at(-1);
   if (!view) return [];
   const close = () => act("close", { view: view.id });
-  return [shade(close), h("form", { class: "dialog", key: view.id, role: "dialog", "aria-modal": "true", "aria-labelledby": "dialog-title", onsubmit: (e) => {
+  return [shade(close), h("form", { class: "dialog", key: view.id, role: "dialog", "aria-labelledby": "dialog-title", onsubmit: (e) => {
     e.preventDefault();
     act("submit", { view: view.id, values: Object.fromEntries(new FormData(e.target)) });
   } },
