@@ -105,7 +105,7 @@ func (a *App) buildServer() error {
 		o.Metrics = a.metrics.handler()
 	}
 	if cfg.Console.Access != "off" {
-		console, err := web.New(web.Options{Source: &source{store: a.store, changes: a.changes}, URL: cfg.URL, Logger: a.log})
+		console, err := web.New(web.Options{Source: &source{store: a.store, changes: a.changes}, URL: cfg.URL, Mention: cfg.GitLab.Mention, Logger: a.log})
 		if err != nil {
 			return err
 		}
