@@ -247,7 +247,7 @@ func TestOnlyTheCommitOnTheTargetBranchIsDelivered(t *testing.T) {
 					continue
 				}
 				_, _, err := w.c.Describe(t.Context(), w.project.ID, iid, other)
-				if f := failure(t, err); !f.Permanent || f.Code != pipeline.ReasonRefused {
+				if f := failure(t, err); !f.Permanent || f.Code != pipeline.ReasonStale {
 					t.Errorf("%s: got %+v", other, f)
 				}
 			}

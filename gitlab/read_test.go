@@ -46,16 +46,17 @@ func TestAForgedOrOldMergeIsRefusedForGood(t *testing.T) {
 		iid  int64
 		sha  string
 		says string
+		code pipeline.ReasonCode
 	}{
-		{"another commit of the branch", w.iid, w.base, "was not merged as"},
-		{"a merge request that is open", open, w.sha, "is opened, not merged"},
-		{"no such merge request", 99, w.sha, "merge request !99"},
+		{"another commit of the branch", w.iid, w.base, "was not merged as", pipeline.ReasonStale},
+		{"a merge request that is open", open, w.sha, "is opened, not merged", pipeline.ReasonStale},
+		{"no such merge request", 99, w.sha, "merge request !99", pipeline.ReasonRefused},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			_, _, err := w.c.Describe(t.Context(), w.project.ID, tt.iid, tt.sha)
 			f := failure(t, err)
-			if !f.Permanent || f.Code != pipeline.ReasonRefused || !strings.Contains(f.Detail, tt.says) {
+			if !f.Permanent || f.Code != tt.code || !strings.Contains(f.Detail, tt.says) {
 				t.Errorf("got %+v", f)
 			}
 		})

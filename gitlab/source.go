@@ -53,7 +53,7 @@ func (c *Client) PipelineFile(ctx context.Context, project int64, sha string) ([
 
 // Describe asks GitLab what was merged, and confirms that sha is the commit which this merge
 // request put on its target branch: a hook alone is not believed. A merge request that says
-// otherwise is a permanent failure with [pipeline.ReasonRefused].
+// otherwise is a permanent failure with [pipeline.ReasonStale].
 func (c *Client) Describe(ctx context.Context, project, iid int64, sha string) (pipeline.Commit, pipeline.MergeRequest, error) {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
@@ -99,7 +99,7 @@ func describedMergeRequest(mr *api.MergeRequest) pipeline.MergeRequest {
 
 // mergedAs confirms the merge. A "locked" merge request is being merged right now.
 func mergedAs(mr *api.MergeRequest, sha string) error {
-	f := &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Unchanged: true}
+	f := &pipeline.Failure{Code: pipeline.ReasonStale, Permanent: true, Unchanged: true}
 	switch {
 	case mr.State == "locked":
 		f.Code, f.Permanent, f.Detail = pipeline.ReasonUnreachable, false, "GitLab is still merging the merge request"

@@ -195,6 +195,8 @@ type EnvironmentRules struct {
 	// judgement together with the file's own rule.
 	Judged bool        `json:"judged,omitempty"`
 	Rule   policy.Rule `json:"rule,omitzero"`
+	// Branches that may be deployed from, as globs; without one only the project's default branch.
+	Branches []string `json:"branches,omitempty"`
 }
 
 // Stage finds a stage by name.
@@ -226,7 +228,7 @@ func (p *Plan) EnvironmentNames() []string {
 // judgementRules are the rules that must all agree to an answer.
 func judgementRules(plan *Plan, def Stage) []policy.Rule {
 	rules := []policy.Rule{def.Judgement.Rule}
-	if env, ok := plan.Environments[def.Judgement.Environment]; ok && !env.Rule.IsZero() {
+	if env, ok := plan.Environments[def.Judgement.Environment]; ok && (env.Judged || !env.Rule.IsZero()) {
 		rules = append(rules, env.Rule)
 	}
 	return rules

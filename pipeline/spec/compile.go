@@ -223,7 +223,28 @@ func (c *compiler) deploy(at string, d *Deploy) *pipeline.Deploy {
 		return out
 	}
 	c.plan.Environments[out.Environment] = rules
+	if branch := c.in.MergeRequest.TargetBranch; !c.skipped && !MayDeployFrom(rules, branch, c.in.Project.DefaultBranch) {
+		allowed := "the default branch"
+		if len(rules.Branches) > 0 {
+			allowed = strings.Join(rules.Branches, ", ")
+		}
+		c.add(at+".environment", fmt.Sprintf("%s is not deployed to from %s", quote(out.Environment), quote(branch)),
+			fmt.Sprintf("only from %s; an operator can allow other branches", allowed))
+	}
 	return out
+}
+
+// MayDeployFrom tells whether what was merged into a branch may be deployed to an environment.
+// Whoever can make a branch can merge into it what nobody has reviewed, with a pipeline file
+// that allows it: so the operator says which branches count.
+func MayDeployFrom(rules pipeline.EnvironmentRules, branch, defaultBranch string) bool {
+	if len(rules.Branches) == 0 {
+		return branch != "" && branch == defaultBranch
+	}
+	return slices.ContainsFunc(rules.Branches, func(pattern string) bool {
+		ok, err := path.Match(pattern, branch)
+		return err == nil && ok
+	})
 }
 
 func (c *compiler) judgement(at string, j *Judgement) *pipeline.Judgement {

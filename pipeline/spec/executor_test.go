@@ -65,6 +65,12 @@ func TestLoaderTellsWhatBecameOfTheFile(t *testing.T) {
 		{"a merge into another branch is not for us", source{file: simple, targetBranch: "stable"},
 			pipeline.Failed{Effect: "load-plan", Key: "load/1", Code: pipeline.ReasonCondition,
 				Detail: "merges into main are delivered, this one went into stable"}, nil},
+		{"a merge that GitLab does not tell of is not for us, and no file is read for it",
+			source{fileErr: down, describeErr: &pipeline.Failure{Code: pipeline.ReasonStale, Permanent: true, Detail: "it was not merged"}},
+			pipeline.Failed{Effect: "load-plan", Key: "load/1", Code: pipeline.ReasonCondition, Detail: "it was not merged"}, nil},
+		{"a branch that the operator does not deploy from is refused", source{file: strings.Replace(simple, "stages", "on: {merge: {into: '*'}}\nstages", 1), targetBranch: "stable"},
+			pipeline.PlanRefused{Problems: []pipeline.Problem{{File: ".slipway.yml", Line: 6, Column: 27,
+				What: `"staging" is not deployed to from "stable"`, Hint: "only from the default branch; an operator can allow other branches"}}}, nil},
 		{"GitLab's errors are the engine's to judge", source{fileErr: down}, nil, down},
 		{"so are those of the description", source{file: simple, describeErr: down}, nil, down},
 	}
@@ -89,6 +95,50 @@ func TestLoaderTellsWhatBecameOfTheFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestAnOldMergeIsNotDelivered(t *testing.T) {
+	l, err := spec.NewLoader(spec.LoaderOptions{Source: source{file: simple}, Operator: operator{}, Blobs: blobs{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for days, delivered := range map[int]bool{6: true, 8: false} {
+		task := loadTask()
+		task.Delivery.Created = input().MergeRequest.MergedAt.AddDate(0, 0, days)
+		got, err := l.Execute(t.Context(), task)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := got.(pipeline.Planned); ok != delivered {
+			t.Errorf("after %d days: %#v", days, got)
+		}
+	}
+}
+
+func TestTheOperatorSaysWhichBranchesCount(t *testing.T) {
+	cases := []struct {
+		name     string
+		branches []string
+		branch   string
+		want     bool
+	}{
+		{"the default branch counts by itself", nil, "main", true},
+		{"another branch does not", nil, "release/1", false},
+		{"a branch without a name does not", nil, "", false},
+		{"a branch that was named does", []string{"main", "release/*"}, "release/1", true},
+		{"the default branch does not where others were named", []string{"release/*"}, "main", false},
+		{"a star stands for one part of a name", []string{"release/*"}, "release/1/2", false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := spec.MayDeployFrom(pipeline.EnvironmentRules{Branches: c.branches}, c.branch, "main"); got != c.want {
+				t.Errorf("got %v, want %v", got, c.want)
+			}
+		})
+	}
+	if spec.MayDeployFrom(pipeline.EnvironmentRules{}, "", "") {
+		t.Error("a project without a default branch may deploy")
 	}
 }
 

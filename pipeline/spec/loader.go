@@ -4,9 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
+
+// oldestMerge is how long ago a merge may be: nobody replays an old one, where hooks are
+// remembered for as long.
+const oldestMerge = 7 * 24 * time.Hour
 
 // ErrNoFile says that the commit has no pipeline file.
 var ErrNoFile = errors.New("there is no " + FileName + " at this commit")
@@ -17,7 +22,8 @@ type Source interface {
 	// commit has none. It need not read more than MaxFile+1 bytes.
 	PipelineFile(ctx context.Context, project pipeline.Project, sha string) ([]byte, error)
 	// Describe looks up what was merged. Nothing that a hook said of it is believed: the
-	// project's path decides what it may do.
+	// project's path decides what it may do. That the merge request was not merged as this
+	// commit is a permanent *pipeline.Failure with ReasonStale.
 	Describe(ctx context.Context, project, mergeRequest int64, sha string) (Input, error)
 }
 
@@ -41,31 +47,38 @@ func NewLoader(o LoaderOptions) (*Loader, error) {
 
 // Execute reads the pipeline file at the delivery's commit. The outcome is Planned,
 // PlanRefused (without problems if there is no file), or Failed with
-// ReasonCondition for a merge into a branch that the file does not deliver.
+// ReasonCondition for a merge that GitLab does not tell of, that is long ago, or into a
+// branch that the file does not deliver.
 func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	if _, ok := t.Effect.Do.(pipeline.LoadPlan); !ok {
 		return nil, wrongAction("loader", t)
 	}
 	d := &t.Delivery
-	data, err := l.o.Source.PipelineFile(ctx, d.Project, d.SHA)
+	// Until GitLab has told what was merged there is only a hook's word, and nothing is read or
+	// said for it.
+	in, err := l.o.Source.Describe(ctx, d.Project.ID, d.MergeRequest.IID, d.SHA)
+	if f, ok := pipeline.AsFailure(err); ok && f.Permanent && f.Code == pipeline.ReasonStale {
+		return notDelivered(t, f.Detail), nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look up !%d of %s: %w", d.MergeRequest.IID, d.Project.Path, err)
+	}
+	if at := in.MergeRequest.MergedAt; !at.IsZero() && d.Created.Sub(at) > oldestMerge {
+		return notDelivered(t, "it was merged more than 7 days before Slipway heard of it"), nil
+	}
+	data, err := l.o.Source.PipelineFile(ctx, in.Project, d.SHA)
 	switch {
 	case errors.Is(err, ErrNoFile):
 		return pipeline.PlanRefused{}, nil
 	case err != nil:
-		return nil, fmt.Errorf("read %s of %s at %s: %w", FileName, d.Project.Path, pipeline.Short(d.SHA), err)
+		return nil, fmt.Errorf("read %s of %s at %s: %w", FileName, in.Project.Path, pipeline.Short(d.SHA), err)
 	}
 	file, found := Parse(FileName, data)
 	if len(found) > 0 {
 		return pipeline.PlanRefused{Problems: found}, nil
 	}
-	in, err := l.o.Source.Describe(ctx, d.Project.ID, d.MergeRequest.IID, d.SHA)
-	if err != nil {
-		return nil, fmt.Errorf("look up !%d of %s: %w", d.MergeRequest.IID, d.Project.Path, err)
-	}
 	if yes, why := file.Delivers(in.Project, in.MergeRequest); !yes {
-		return pipeline.Failed{
-			Effect: t.Effect.Do.ActionKind(), Key: t.Effect.Key, Code: pipeline.ReasonCondition, Detail: why,
-		}, nil
+		return notDelivered(t, why), nil
 	}
 	plan, found := Compile(file, in, l.o.Operator)
 	if len(found) > 0 {
@@ -76,6 +89,11 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 		return nil, err
 	}
 	return pipeline.Planned{PlanRef: ref, At: in.MergeRequest.MergedAt}, nil
+}
+
+// notDelivered ends the delivery without a word to anybody who does not ask.
+func notDelivered(t *pipeline.Task, why string) pipeline.Event {
+	return pipeline.Failed{Effect: t.Effect.Do.ActionKind(), Key: t.Effect.Key, Code: pipeline.ReasonCondition, Detail: why}
 }
 
 func putPlan(ctx context.Context, blobs Blobs, plan *pipeline.Plan) (string, error) {

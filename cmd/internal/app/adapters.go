@@ -168,7 +168,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
-		{Name: "apply", Executor: deployer, Size: 8, Timeout: 5 * time.Minute,
+		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}}},
 		{Name: "watch", Executor: deployer, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}}},

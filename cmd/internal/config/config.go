@@ -134,6 +134,9 @@ type Environment struct {
 	Judged    bool     `yaml:"judged"`
 	Approvers []string `yaml:"approvers"` // user:NAME, group:PATH or role:ROLE
 	Not       []string `yaml:"not"`       // author, merger or user:NAME
+	// Branches that may be deployed from, such as release/*; without one only the project's
+	// default branch, which GitLab protects.
+	Branches []string `yaml:"branches"`
 }
 
 // Keep says what is removed when.
@@ -319,6 +322,11 @@ func (e *Environment) check(clusters map[string]bool) error {
 			return fmt.Errorf(".projects: %q is not a pattern", p)
 		}
 	}
+	for _, b := range e.Branches {
+		if _, err := path.Match(b, ""); err != nil || b == "" {
+			return fmt.Errorf(".branches: %q is not a pattern", b)
+		}
+	}
 	if err := e.rule().Validate(); err != nil {
 		return fmt.Errorf(".approvers: %w", err)
 	}
@@ -345,7 +353,7 @@ func (c *Config) Environment(project, name string) (pipeline.EnvironmentRules, e
 		}
 		if e.Name == name {
 			return pipeline.EnvironmentRules{
-				Cluster: e.Cluster, Namespace: e.Namespace, URL: e.URL, Tier: e.Tier, Judged: e.Judged, Rule: e.rule(),
+				Cluster: e.Cluster, Namespace: e.Namespace, URL: e.URL, Tier: e.Tier, Judged: e.Judged, Rule: e.rule(), Branches: e.Branches,
 			}, nil
 		}
 		if !slices.Contains(usable, e.Name) {

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/engine"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
+)
+
+// ruled holds a deploy against the operator's rules of this moment before it is applied: the
+// plan, and the answers that were given under it, may be from before they were tightened. A
+// rollback goes on, because it brings back what was allowed then.
+type ruled struct {
+	cfg  *config.Config
+	next engine.Executor
+}
+
+// Execute implements engine.Executor.
+func (r *ruled) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if do, ok := t.Effect.Do.(pipeline.Apply); ok {
+		if why := r.refusal(t, do.Stage); why != "" {
+			return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: why, Permanent: true, Unchanged: true}
+		}
+	}
+	return r.next.Execute(ctx, t)
+}
+
+func (r *ruled) refusal(t *pipeline.Task, stage string) string {
+	def, ok := t.Plan.Stage(stage)
+	if !ok {
+		return ""
+	}
+	environment := def.Environment()
+	now, err := r.cfg.Environment(t.Plan.Project.Path, environment)
+	if err != nil {
+		return err.Error()
+	}
+	then := t.Plan.Environments[environment]
+	switch {
+	case !spec.MayDeployFrom(now, t.Plan.MergeRequest.TargetBranch, t.Plan.Project.DefaultBranch):
+		return fmt.Sprintf("the operator's rules for %s no longer let %s be deployed there; a new merge is planned under the new rules", environment, t.Plan.MergeRequest.TargetBranch)
+	case now.Judged && !then.Judged, now.Judged && tightened(then.Rule, now.Rule):
+		return fmt.Sprintf("the operator's rules for %s have become stricter since this delivery was planned; a new merge is planned under the new rules", environment)
+	}
+	return ""
+}
+
+// tightened tells that somebody who might have answered before may not now.
+func tightened(then, now policy.Rule) bool {
+	was, is := approvers(then), approvers(now)
+	return slices.ContainsFunc(was, func(a string) bool { return !slices.Contains(is, a) }) ||
+		slices.ContainsFunc(now.Not, func(n string) bool { return !slices.Contains(then.Not, n) })
+}
+
+func approvers(r policy.Rule) []string {
+	if len(r.Approvers) == 0 {
+		return []string{"role:developer"}
+	}
+	return r.Approvers
+}

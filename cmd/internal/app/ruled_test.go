@@ -1,0 +1,63 @@
+package app
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
+)
+
+// deployed is an executor that takes everything.
+type deployed struct{ n int }
+
+func (d *deployed) Execute(context.Context, *pipeline.Task) (pipeline.Event, error) {
+	d.n++
+	return nil, nil
+}
+
+func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
+	planned := pipeline.EnvironmentRules{Judged: true, Rule: policy.Rule{Approvers: []string{"group:shop/ops", "user:ada"}}}
+	now := func(change func(*config.Environment)) *config.Config {
+		e := config.Environment{Name: "production", Projects: []string{"shop/*"}, Judged: true, Approvers: []string{"group:shop/ops", "user:ada"}}
+		change(&e)
+		return &config.Config{Environments: []config.Environment{e}}
+	}
+	cases := []struct {
+		name   string
+		then   pipeline.EnvironmentRules
+		change func(*config.Environment)
+		says   string // "" lets it through
+	}{
+		{"the same rules", planned, func(*config.Environment) {}, ""},
+		{"an approver more", planned, func(e *config.Environment) { e.Approvers = append(e.Approvers, "user:bob") }, ""},
+		{"no judgement any more", planned, func(e *config.Environment) { e.Judged = false }, ""},
+		{"an approver less", planned, func(e *config.Environment) { e.Approvers = e.Approvers[:1] }, "have become stricter"},
+		{"the author excluded", planned, func(e *config.Environment) { e.Not = []string{"author"} }, "have become stricter"},
+		{"a judgement where there was none", pipeline.EnvironmentRules{}, func(*config.Environment) {}, "have become stricter"},
+		{"a group instead of Developers", pipeline.EnvironmentRules{Judged: true}, func(*config.Environment) {}, "have become stricter"},
+		{"the branch not allowed", planned, func(e *config.Environment) { e.Branches = []string{"release/*"} }, "no longer let main"},
+		{"the project not allowed", planned, func(e *config.Environment) { e.Projects = []string{"other/*"} }, "may not deploy anywhere"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			plan := &pipeline.Plan{
+				Project: pipeline.Project{Path: "shop/api", DefaultBranch: "main"}, MergeRequest: pipeline.MergeRequest{TargetBranch: "main"},
+				Stages:       []pipeline.Stage{{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}}},
+				Environments: map[string]pipeline.EnvironmentRules{"production": c.then},
+			}
+			next := &deployed{}
+			x := &ruled{cfg: now(c.change), next: next}
+			_, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.Apply{Stage: "go", Attempt: 1}}})
+			f, refused := pipeline.AsFailure(err)
+			if refused != (c.says != "") || refused && (!strings.Contains(f.Detail, c.says) || !f.Permanent || !f.Unchanged) || refused == (next.n == 1) {
+				t.Errorf("got %v, applied %d times", err, next.n)
+			}
+			if _, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.Restore{Stage: "go"}}}); err != nil {
+				t.Errorf("a rollback is refused: %v", err)
+			}
+		})
+	}
+}
