@@ -209,6 +209,10 @@ func known(p Person) Answer {
 func excluded(r Rule, p Person, f Facts) string {
 	for _, n := range r.Not {
 		switch {
+		case n == "author" && f.AuthorID == 0 && f.AuthorUsername == "":
+			return "GitLab does not tell who wrote this change, so nobody can be told apart from its author."
+		case n == "merger" && f.MergedByID == 0 && f.MergedBy == "":
+			return "GitLab does not tell who merged this change, so nobody can be told apart from who did."
 		case n == "author" && (same(p, f.AuthorID, f.AuthorUsername)):
 			return fmt.Sprintf("%s wrote this change, and somebody else has to approve it.", p.Label())
 		case n == "merger" && (same(p, f.MergedByID, f.MergedBy)):

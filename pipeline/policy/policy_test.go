@@ -69,10 +69,12 @@ func TestAuthorsAreKnownByIDOrName(t *testing.T) {
 		{"by id, after the name has changed", policy.Facts{AuthorID: 1, AuthorUsername: "old-name"}, "!@ada wrote"},
 		{"by name, where GitLab told no id", policy.Facts{AuthorUsername: "Ada"}, "!@ada wrote"},
 		{"somebody else did", policy.Facts{AuthorID: 2, AuthorUsername: "bob"}, "role:developer"},
-		{"nobody knows who", policy.Facts{}, "role:developer"},
+		{"nobody knows who, so nobody can be somebody else", policy.Facts{}, "!GitLab does not tell who wrote"},
 	} {
 		t.Run(c.name, func(t *testing.T) { check(t, policy.MayJudge(ada, c.facts, rule), c.want) })
 	}
+	unmerged := policy.MayJudge(ada, policy.Facts{AuthorID: 2}, policy.Rule{Not: []string{"merger"}})
+	check(t, unmerged, "!GitLab does not tell who merged")
 }
 
 func TestCommandsTakeARole(t *testing.T) {
@@ -179,7 +181,7 @@ func FuzzRules(f *testing.F) {
 		r := policy.Rule{Approvers: []string{approver}, Not: []string{not}}
 		valid := r.Validate() == nil
 		nobody := policy.Person{ID: 77, Username: username}
-		a := policy.MayJudge(nobody, policy.Facts{}, r)
+		a := policy.MayJudge(nobody, policy.Facts{AuthorID: 5, MergedByID: 6}, r)
 		if a.Allowed == (a.Refusal != "") {
 			t.Fatalf("%+v is neither a yes nor a no", a)
 		}
@@ -190,7 +192,7 @@ func FuzzRules(f *testing.F) {
 		if named && valid && !a.Allowed && !strings.EqualFold(not, "user:"+username) {
 			t.Fatalf("%q was refused by %q: %s", username, approver, a.Refusal)
 		}
-		stranger := policy.MayJudge(policy.Person{Username: username}, policy.Facts{}, r)
+		stranger := policy.MayJudge(policy.Person{Username: username}, policy.Facts{AuthorID: 5, MergedByID: 6}, r)
 		if stranger.Allowed {
 			t.Fatalf("a stranger was let in by %q", approver)
 		}
