@@ -9,6 +9,7 @@ import (
 
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 // identified is the problem that Identify finds with a request, "" if it counts.
@@ -192,6 +193,24 @@ func TestADeploymentsApprovalCountsOnlyAsGitLabTellsIt(t *testing.T) {
 				t.Errorf("got %q, want %q", got, tt.problem)
 			}
 		})
+	}
+}
+
+// TestOnlyDirectMembersOfAGroupCount: GitLab counts everybody in shop as a member of shop/maintainers too.
+func TestOnlyDirectMembersOfAGroupCount(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.g.AddGroup("shop/maintainers")
+	must(t, err)
+	must(t, w.g.AddGroupMember("shop/maintainers", w.bot, gitlabsim.Guest))
+	must(t, w.g.AddGroupMember("shop/maintainers", w.users["bob"], gitlabsim.Developer))
+	must(t, w.g.AddGroupMember("shop", w.users["ada"], gitlabsim.Owner))
+	w.plan.Environments = nil
+	w.set("go-live", pipeline.StageAsking)
+	for name, want := range map[string]bool{"bob": true, "ada": false} {
+		p := w.must(pipeline.Identify{Request: w.command(name, "@slipway approve")}).(pipeline.Identified).Person
+		if got := policy.MayJudge(p, policy.Facts{}, w.plan.Stages[2].Judgement.Rule); got.Allowed != want {
+			t.Errorf("%s: got %+v for %+v, want %v", name, got, p, want)
+		}
 	}
 }
 

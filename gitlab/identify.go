@@ -187,12 +187,13 @@ func (c *Client) membership(ctx context.Context, project int64, p *policy.Person
 	return c.failed(ctx, call{doing: "look up the members of the project", needs: "Reporter"}, resp, err)
 }
 
-// groups looks up which of the groups the person belongs to, and returns those that the token can't see.
+// groups looks up which of the groups the person belongs to, and returns those that the token can't see. Only direct
+// members count, as for GitLab's own approvals: everybody in a group is also in all groups below it.
 func (c *Client) groups(ctx context.Context, paths []string, p *policy.Person) (hidden []string, err error) {
 	for _, path := range paths {
-		m, resp, err := c.api.GroupMembers.GetInheritedGroupMember(path, p.ID, api.WithContext(ctx))
+		m, resp, err := c.api.GroupMembers.GetGroupMember(path, p.ID, api.WithContext(ctx))
 		switch {
-		case err == nil && m.AccessLevel > 0:
+		case err == nil && m.AccessLevel >= api.GuestPermissions:
 			p.Groups = append(p.Groups, path)
 			p.Username = m.Username
 		case err == nil:

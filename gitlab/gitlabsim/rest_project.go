@@ -89,8 +89,18 @@ func getMember(c *call) answer {
 	return ok(c.g.memberEntity(id, level))
 }
 
-// getGroupMember answers for groups that the caller can see: as a member, or as a member of one of its projects.
+// getGroupMember answers for members of a group, also by way of those above it.
 func getGroupMember(c *call) answer {
+	return groupMember(c, func(gr *group, id int64) int { return c.g.groupLevel(gr.Path, id) })
+}
+
+// getDirectGroupMember leaves out who is a member only of a group above.
+func getDirectGroupMember(c *call) answer {
+	return groupMember(c, func(gr *group, id int64) int { return gr.members[id] })
+}
+
+// groupMember answers for groups that the caller can see: as a member, or as a member of one of its projects.
+func groupMember(c *call, levelOf func(*group, int64) int) answer {
 	id, err := c.varID("user_id")
 	if err != nil {
 		return *err
@@ -104,7 +114,7 @@ func getGroupMember(c *call) answer {
 	if gr == nil || !c.seesGroup(gr.Path) {
 		return notFound("Group")
 	}
-	level := c.g.groupLevel(gr.Path, id)
+	level := levelOf(gr, id)
 	if level == NoAccess {
 		return notFound("")
 	}

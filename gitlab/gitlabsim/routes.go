@@ -31,6 +31,7 @@ func (g *GitLab) table() []route {
 
 	get("user", 0, getSelf)
 	get("users", 0, listUsers)
+	get("groups/:id/members/:user_id", 0, getDirectGroupMember)
 	get("groups/:id/members/all/:user_id", 0, getGroupMember)
 
 	const p = "projects/:id"

@@ -60,6 +60,19 @@ func Patches() []Patch {
 			},
 		},
 		{
+			What: "GET /groups/{id}/members/{user_id}, of direct members, is left out: it takes what …/members/all/{user_id} takes",
+			apply: func(doc *openapi3.T) error {
+				all := doc.Paths.Value("/api/v4/groups/{id}/members/all/{user_id}")
+				if all == nil || all.Get == nil {
+					return errors.New("the document has no such operation")
+				}
+				direct := *all.Get
+				direct.OperationID = "getApiV4GroupsIdMembersUserId"
+				doc.Paths.Set("/api/v4/groups/{id}/members/{user_id}", &openapi3.PathItem{Get: &direct})
+				return nil
+			},
+		},
+		{
 			What: "a path parameter that may be a number or a string matches both: it is a string",
 			apply: func(doc *openapi3.T) error {
 				for _, item := range doc.Paths.Map() {
