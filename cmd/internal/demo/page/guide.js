@@ -41,7 +41,7 @@ export function scene(s, user) {
     return { next: "merge:" + good.iid, iid: good.iid, title: "Merge this", text: "A good change, reviewed and ready. Merging it is all that people do in GitLab; Slipway does the rest." };
   }
   if (bad.state === "opened") {
-    return { next: "merge:" + bad.iid, iid: bad.iid, title: "Now merge the bad one", text: `!${good.iid} is ${deliveryOf(s, good.iid)?.status === "succeeded" ? "in production" : "done"}. This one crashes as soon as it starts. See what Slipway makes of it.` };
+    return { next: "merge:" + bad.iid, iid: bad.iid, title: "Now merge the bad one", text: `${s.deliveries.find((d) => d.iid === good.iid)?.status === "succeeded" && !s.deliveries.some((d) => d.iid === good.iid && d.rollback) ? `!${good.iid} is in production. ` : ""}This one crashes as soon as it starts. See what Slipway makes of it.` };
   }
   const further = s.merge_requests.find((m) => m.state === "opened");
   const last = s.deliveries.map((d) => s.merge_requests.find((m) => m.iid === d.iid)).find(Boolean);
@@ -114,7 +114,7 @@ export function happened(was, s) {
       const old = before?.stages?.find((x) => x.name === st.name);
       if (old?.status !== st.status) stageNews(st, d, say);
     }
-    if (d.finished && !before?.finished) say(`The ${what} ended: ${d.status === "succeeded" ? "delivered" : d.status}${d.seconds ? `, after ${d.seconds} s` : ""}.`);
+    if (d.finished && !before?.finished) say(`The ${what} ended: ${d.status !== "succeeded" ? d.status : d.rollback ? "what ran before runs again" : "delivered"}${d.seconds ? `, after ${d.seconds} s` : ""}.`);
   }
   for (const e of (s.slack.ephemerals || []).filter((e) => !was.slack.ephemerals?.some((o) => o.ts === e.ts))) {
     const who = Object.values(people).find((p) => p.id === e.ephemeral_to);

@@ -63,6 +63,8 @@ const statusWords = {
   rejected: "Rejected", canceled: "Canceled", superseded: "Superseded", invalid: "Not started",
 };
 
+const says = (d) => d.asking ? "Waiting for people" : d.rollback && d.status === "succeeded" ? "Rolled back" : statusWords[d.status] || d.status;
+
 export function slipway(s, sc) {
   const all = s.deliveries || [];
   const now = all.find((d) => d.iid === sc.iid) || all[0];
@@ -73,14 +75,14 @@ export function slipway(s, sc) {
   return [
     before && h("p", { class: "empty", key: "idle" }, "Waiting for a merge. The last delivery:"),
     h("div", { class: "delivery " + tone, key: now.id },
-      h("p", { class: "head" }, h("span", { class: "pill " + tone }, now.asking ? "Waiting for people" : statusWords[now.status] || now.status), now.seconds ? h("small", null, now.seconds + " s") : null),
+      h("p", { class: "head" }, h("span", { class: "pill " + tone }, says(now)), now.seconds ? h("small", null, now.seconds + " s") : null),
       h("p", { class: "what" }, version(now.iid), " ", now.rollback ? "Rollback of " : "", mr?.title),
       h("ol", { class: "stages" }, (now.stages || []).map((st) => h("li", { key: st.name, class: (tones[st.status] || "idle") + " " + (st.status === "pending" ? "pending" : "") },
         dot(st.status), h("div", null, h("b", null, st.name), h("small", null, word(st)), st.says && !/pending|skipped/.test(st.status) ? h("p", { key: st.says }, st.says) : null)))),
       !now.stages?.length && h("p", { class: "says" }, now.status === "waiting" ? "Starts when the CI pipeline has passed." : now.reason),
       h("a", { class: "button", href: now.url, target: "_blank", rel: "noopener" }, "Open the delivery page ↗")),
     all.length > 1 && h("div", { class: "older", key: "older" }, h("b", null, "Other deliveries"), h("ul", null, all.filter((d) => d !== now).slice(0, 8).map((d) => h("li", { key: d.id },
-      h("a", { href: d.url, target: "_blank", rel: "noopener" }, dot(d.asking ? "asking" : d.status), `!${d.iid} ${d.asking ? "Waiting for people" : statusWords[d.status] || d.status}`))))),
+      h("a", { href: d.url, target: "_blank", rel: "noopener" }, dot(d.asking ? "asking" : d.status), `!${d.iid} ${says(d)}`))))),
   ];
 }
 
