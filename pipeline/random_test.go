@@ -20,7 +20,7 @@ import (
 func TestRandomWorlds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRandom(t)
-		for range rapid.IntRange(10, 150).Draw(t, "steps") {
+		for range rapid.IntRange(10, 300).Draw(t, "steps") {
 			r.act()
 		}
 		r.drain()
@@ -49,8 +49,11 @@ func newRandom(t *rapid.T) *random {
 		}
 		r.people = append(r.people, p)
 	}
-	stranger := policy.Person{Problem: "Nobody knows you."}
-	r.people = append(r.people, stranger)
+	// The look-up failed, or found nobody, whatever else is told of them.
+	r.people = append(r.people,
+		policy.Person{ID: 90, Username: "p90", Access: policy.Owner, Groups: []string{"ops"}, Problem: "Nobody knows you."},
+		policy.Person{Username: "p91", Access: policy.Owner, Groups: []string{"ops"}},
+	)
 	for _, env := range environments {
 		if rapid.Bool().Draw(t, "seeded "+env) {
 			r.world.Seed(projectID, env, pipeline.Release{ID: env + "/seed", Delivery: "before", SHA: "0000000000", Manifests: "blob"})
@@ -140,7 +143,7 @@ func (r *random) must(err error) {
 // act lets one thing happen.
 func (r *random) act() {
 	t, w := r.t, r.world
-	switch rapid.IntRange(0, 19).Draw(t, "what") {
+	switch rapid.IntRange(0, 24).Draw(t, "what") {
 	case 0:
 		if len(r.waiting) > 0 {
 			i := rapid.IntRange(0, len(r.waiting)-1).Draw(t, "which merge")
@@ -155,7 +158,7 @@ func (r *random) act() {
 				r.must(w.Send(id, r.mergeOf(id)))
 			}
 		}
-	case 2, 3:
+	case 2, 3, 14:
 		r.ask()
 	case 4, 5:
 		w.Now = w.Now.Add(time.Duration(rapid.SampledFrom([]int{1, 30, 60, 600, 3600, 90000}).Draw(t, "seconds")) * time.Second)
@@ -165,7 +168,7 @@ func (r *random) act() {
 		}
 	case 8:
 		r.noise()
-	case 9, 10, 11, 12, 13:
+	case 9, 10, 11, 12:
 		if live := w.Pending(); len(live) > 0 {
 			p := rapid.SampledFrom(live).Draw(t, "effect")
 			e := r.outcome(p)
@@ -205,13 +208,17 @@ func (r *random) ask() {
 	id := rapid.SampledFrom(ids).Draw(r.t, "asked")
 	req := pipeline.Request{
 		What: rapid.SampledFrom([]pipeline.Verb{
-			pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel,
+			pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbCancel, pipeline.VerbCancel,
 			pipeline.VerbRetry, pipeline.VerbRetry, pipeline.VerbRollback, pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown,
 		}).Draw(r.t, "verb"),
 		Via:      rapid.SampledFrom([]pipeline.Via{pipeline.ViaComment, pipeline.ViaSlack, pipeline.ViaDeployment}).Draw(r.t, "via"),
 		Username: fmt.Sprint(rapid.IntRange(0, len(r.people)-1).Draw(r.t, "who")),
 	}
-	if d := r.world.Delivery(id); len(d.Stages) > 0 && rapid.Bool().Draw(r.t, "button") {
+	d := r.world.Delivery(id)
+	if asking := slices.IndexFunc(d.Stages, func(st pipeline.StageState) bool { return st.Status == pipeline.StageAsking }); asking >= 0 {
+		req.What = rapid.SampledFrom([]pipeline.Verb{pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbReject, req.What}).Draw(r.t, "answer")
+	}
+	if len(d.Stages) > 0 && rapid.Bool().Draw(r.t, "button") {
 		st := rapid.SampledFrom(d.Stages).Draw(r.t, "stage")
 		req.Stage, req.Attempt = st.Name, rapid.IntRange(0, st.Attempt+1).Draw(r.t, "attempt")
 	}

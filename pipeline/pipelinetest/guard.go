@@ -58,6 +58,11 @@ func checkDelivery(t Taken) error {
 			}
 		}
 	}
+	for i := range d.Stages {
+		if st := &d.Stages[i]; st.Status.Finished() && st.Held != 0 {
+			return fmt.Errorf("%s: stage %s has ended and keeps the environment", d.ID, st.Name)
+		}
+	}
 	v := pipeline.NewView(t.Plan, d)
 	if finished && len(v.Questions) > 0 {
 		return fmt.Errorf("%s has ended and asks", d.ID)
