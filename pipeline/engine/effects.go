@@ -19,6 +19,9 @@ const (
 	firstBackoff  = 500 * time.Millisecond
 	longestPause  = 2 * time.Minute
 	settleTimeout = 10 * time.Second
+	// doubtPause is what a call without an answer gets to end over there, before somebody
+	// looks whether it was carried out.
+	doubtPause    = 2 * time.Second
 	longestDetail = 600 // bytes of an error that people see
 )
 
@@ -70,13 +73,17 @@ func (e *Engine) runPool(ctx context.Context, p *Pool) error {
 // execute carries out one attempt of one effect and settles it.
 func (e *Engine) execute(ctx context.Context, p *Pool, c store.EffectClaim) {
 	began := e.o.Now()
+	e.untold.wait(ctx, c.Of, c.Slot)
 	task, err := e.task(ctx, c)
 	var outcome pipeline.Event
 	if err == nil {
 		outcome, err = e.attempt(ctx, p, c, task)
 	}
 	s := e.settlement(ctx, p, c, task, outcome, err)
-	e.settle(ctx, s)
+	tale := e.untold.add(c.Of, c.Slot, s.Outcome)
+	if !e.settle(ctx, s) {
+		e.untold.drop(tale)
+	}
 	if e.o.OnEffect != nil && task != nil {
 		e.o.OnEffect(EffectDone{
 			Pool: p.Name, Action: task.Effect.Do.ActionKind(), Took: e.o.Now().Sub(began), Failed: err != nil, Unknown: c.Unknown,
@@ -143,7 +150,7 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 	}
 	now := e.o.Now()
 	if ctx.Err() != nil { // the engine stops: the next one goes on
-		s.RetryAt, s.Unknown, s.Reason = now, true, c.Reason
+		s.RetryAt, s.Unknown, s.Reason = now.Add(e.atMost(doubtPause)), true, c.Reason
 		return s
 	}
 	f, known := pipeline.AsFailure(err)
@@ -156,7 +163,12 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 		action = t.Effect.Do.ActionKind()
 		stage, attempt = pipeline.StageOf(t.Effect.Do)
 	}
-	gaveUp := p.GiveUp > 0 && now.Sub(c.Since) > p.GiveUp
+	// Time in which no engine ran does not count.
+	since := c.Since
+	if e.began.After(since) {
+		since = e.began
+	}
+	gaveUp := p.GiveUp > 0 && now.Sub(since) > p.GiveUp
 	log := e.log.With("effect", c.Key, "of", string(c.Of), "attempt", c.Attempt, "error", err)
 	if f.Permanent || gaveUp {
 		log.Warn("effect failed for good")
@@ -166,7 +178,8 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 		return s
 	}
 	log.Info("effect is tried again")
-	s.RetryAt, s.Reason, s.Unknown = now.Add(e.until(f, c.Attempt)), detail, f.Unknown
+	// What an attempt before left open stays open: this one may not even have looked.
+	s.RetryAt, s.Reason, s.Unknown = now.Add(e.until(f, c.Attempt)), detail, f.Unknown || c.Unknown
 	if detail != c.Reason {
 		s.Notice = e.mustEvent(c.Of, pipeline.Delayed{Effect: action, Stage: stage, Attempt: attempt, Code: f.Code, Detail: detail})
 	}
@@ -176,8 +189,15 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 // until is how long a failed effect waits for its next try.
 func (e *Engine) until(f *pipeline.Failure, attempt int) time.Duration {
 	wait := max(f.After, backoff(attempt))
+	if f.Unknown {
+		wait = max(wait, doubtPause)
+	}
+	return e.atMost(wait)
+}
+
+func (e *Engine) atMost(wait time.Duration) time.Duration {
 	if e.o.LongestPause > 0 {
-		wait = min(wait, e.o.LongestPause)
+		return min(wait, e.o.LongestPause)
 	}
 	return wait
 }
@@ -192,8 +212,9 @@ func (e *Engine) mustEvent(to store.ID, ev pipeline.Event) *store.Event {
 }
 
 // settle writes the settlement, also while the engine stops. If the store refuses, it
-// is tried until the engine stops; then the effect comes back as unknown.
-func (e *Engine) settle(ctx context.Context, s store.Settlement) {
+// is tried until the engine stops; then the effect comes back as unknown. It tells
+// whether the outcome is in the inbox.
+func (e *Engine) settle(ctx context.Context, s store.Settlement) bool {
 	for wait := firstBackoff; ; wait = min(2*wait, longestPause) {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 		err := e.o.Store.Settle(sctx, s)
@@ -201,14 +222,14 @@ func (e *Engine) settle(ctx context.Context, s store.Settlement) {
 		switch {
 		case err == nil:
 			e.healthy(nil)
-			return
+			return true
 		case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrFenced), errors.Is(err, store.ErrClosed):
-			return // withdrawn, taken over, or over
+			return false // withdrawn, taken over, or over
 		}
 		e.healthy(err)
 		e.log.Error("settle effect", "effect", s.Key, "of", string(s.Of), "error", err)
 		if pause(ctx, wait) != nil {
-			return
+			return false
 		}
 	}
 }

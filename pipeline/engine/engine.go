@@ -90,6 +90,8 @@ type Engine struct {
 	pools   map[string]*Pool // by action kind
 	plans   planCache
 	running withdrawals
+	untold  untold
+	began   time.Time              // the engine was made
 	broken  atomic.Pointer[string] // why the store refuses writes, nil if it does not
 	refused chan struct{}          // holds a token after a refused write
 }
@@ -196,23 +198,28 @@ func (e *Engine) mend(ctx context.Context) error {
 // Run works until ctx ends, then waits for what is under way and returns nil. An
 // effect that is interrupted is tried again by the next Run.
 func (e *Engine) Run(ctx context.Context) error {
+	stopped := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	withdrawn, err := e.o.Store.Withdrawn(ctx)
+	if stopped.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("run engine: %w", err)
 	}
 	g.Go(func() error { e.running.watch(ctx, withdrawn); return nil })
 	g.Go(func() error { return e.stepAll(ctx) })
 	g.Go(func() error { return e.mend(ctx) })
+	caughtUp := make(chan struct{})
+	g.Go(func() error { defer close(caughtUp); return e.catchUp(ctx) })
 	seen := map[string]bool{}
 	for _, p := range e.pools {
 		if !seen[p.Name] {
 			seen[p.Name] = true
-			g.Go(func() error { return e.runPool(ctx, p) })
+			g.Go(func() error { <-caughtUp; return e.runPool(ctx, p) })
 		}
 	}
-	err = g.Wait()
-	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, store.ErrClosed)) {
+	if err = g.Wait(); stopped.Err() != nil || errors.Is(err, store.ErrClosed) {
 		return nil
 	}
 	return err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -12,8 +13,14 @@ import (
 	"gitlab.com/slipway-cd/slipway/store"
 )
 
-// retryStep is how long a step waits after the store refused it, as with a full disk.
-const retryStep = time.Second
+const (
+	// retryStep is how long a step waits after the store refused it, as with a full disk.
+	retryStep = time.Second
+	// lateTick is how long an aggregate sleeps whose tick could not be applied.
+	lateTick = time.Minute
+	// idleTick wakes an environment that nobody wants.
+	idleTick = 30 * 24 * time.Hour
+)
 
 // stepAll claims aggregates and steps them, so many at a time.
 func (e *Engine) stepAll(ctx context.Context) error {
@@ -79,6 +86,7 @@ func (e *Engine) step(ctx context.Context, c store.Claim) {
 	switch {
 	case err == nil:
 		e.healthy(nil)
+		e.untold.applied(c.ID, c.Events)
 		if e.o.OnChange != nil {
 			if len(c.Events) > 0 {
 				change.Lag = e.o.Now().Sub(c.Events[0].At)
@@ -101,9 +109,9 @@ func (e *Engine) inbox(c store.Claim) []pipeline.Event {
 	for _, q := range c.Events {
 		ev, err := pipeline.DecodeEvent(q.Kind, q.Data)
 		if err != nil {
-			// Kept in the history by its kind, and never looked at again: an event that
-			// cannot be read must not hold up those behind it.
-			e.log.Error("read event", "id", c.ID, "seq", q.Seq, "error", err)
+			// An event that cannot be read must not hold up those behind it.
+			e.log.Error("read event", "id", c.ID, "seq", q.Seq, "kind", q.Kind, "error", err)
+			continue
 		}
 		events = append(events, ev)
 	}
@@ -125,9 +133,6 @@ func (e *Engine) stepDelivery(ctx context.Context, c store.Claim) (store.Commit,
 	now := e.o.Now().UTC().Truncate(time.Millisecond)
 	b := e.begin(c, now)
 	for _, ev := range e.inbox(c) {
-		if ev == nil {
-			continue
-		}
 		ref := planRef(ev)
 		if ref == "" {
 			ref = d.PlanRef
@@ -136,9 +141,11 @@ func (e *Engine) stepDelivery(ctx context.Context, c store.Claim) (store.Commit,
 		if err != nil {
 			return store.Commit{}, Change{}, err
 		}
-		next, effects, err := pipeline.Step(plan, d, ev, now)
+		var next pipeline.Delivery
+		var effects []pipeline.Effect
+		err = guarded(func() (err error) { next, effects, err = pipeline.Step(plan, d, ev, now); return err })
 		if err != nil {
-			e.log.Error("step", "delivery", d.ID, "error", err)
+			e.log.Error("step", "delivery", d.ID, "event", ev.EventKind(), "error", err)
 			continue
 		}
 		d = next
@@ -151,7 +158,7 @@ func (e *Engine) stepDelivery(ctx context.Context, c store.Claim) (store.Commit,
 		return store.Commit{}, Change{}, fmt.Errorf("encode delivery %s: %w", d.ID, err)
 	}
 	b.commit.Data, b.commit.Index = data, indexOf(&d)
-	b.commit.Finished, b.commit.Due = d.Status.Finished() || d.Schema == 0, d.Wake
+	b.commit.Finished, b.commit.Due = d.Status.Finished() || d.Schema == 0, b.after(d.Wake)
 	b.commit.Blobs = blobsOf(&d)
 	b.change.Before, b.change.After = &before, &d
 	return b.commit, b.change, nil
@@ -168,12 +175,11 @@ func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
 	now := e.o.Now().UTC().Truncate(time.Millisecond)
 	b := e.begin(c, now)
 	for _, ev := range e.inbox(c) {
-		if ev == nil {
-			continue
-		}
-		next, effects, err := pipeline.StepEnvironment(env, ev, now)
+		var next pipeline.Environment
+		var effects []pipeline.Effect
+		err := guarded(func() (err error) { next, effects, err = pipeline.StepEnvironment(env, ev, now); return err })
 		if err != nil {
-			e.log.Error("step", "environment", env.ID, "error", err)
+			e.log.Error("step", "environment", env.ID, "event", ev.EventKind(), "error", err)
 			continue
 		}
 		env = next
@@ -187,7 +193,12 @@ func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
 	}
 	b.commit.Data = data
 	b.commit.Index = store.Index{Project: env.Project, Title: env.Name, Started: env.Updated}
-	b.commit.Finished, b.commit.Due = env.Idle(), env.Wake()
+	// What runs there is never forgotten, however long nobody deploys: it is what the next
+	// release that fails goes back to, and what keeps older commits out.
+	b.commit.Finished, b.commit.Due = env.Idle() && len(env.Releases) == 0, b.after(env.Wake())
+	if b.commit.Due.IsZero() {
+		b.commit.Due = now.Add(idleTick)
+	}
 	for _, r := range env.Releases {
 		b.commit.Blobs = append(b.commit.Blobs, r.Manifests)
 	}
@@ -209,6 +220,27 @@ func (e *Engine) begin(c store.Claim, now time.Time) *builder {
 		b.commit.Consumed = append(b.commit.Consumed, q.Seq)
 	}
 	return b
+}
+
+// after is the time at which an aggregate wants to wake, if it is still to come. One that
+// has passed, because the tick that was for it could not be applied, would wake it at once
+// for ever.
+func (b *builder) after(wake time.Time) time.Time {
+	if !wake.IsZero() && !wake.After(b.now) {
+		return b.now.Add(lateTick)
+	}
+	return wake
+}
+
+// guarded makes an error of a panic: one event that the core cannot take must not end the
+// process, which would meet it again when it starts.
+func guarded(step func() error) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return step()
 }
 
 // add records an applied event and what it asks for.
