@@ -40,7 +40,7 @@ func (c *Client) sentBefore(ctx context.Context, t *pipeline.Task, channel strin
 		return place{}, err
 	case f.Permanent && !maybe:
 		return place{}, nil // nothing says that it was sent, and looking is not possible
-	case f.Permanent:
+	case f.Permanent && (t.Unknown || doubt):
 		f.Detail = "The Slack message may have been sent, but Slipway cannot look for it, so it is not sent again. " + f.Detail
 	}
 	f.Unknown = maybe

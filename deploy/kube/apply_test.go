@@ -176,7 +176,7 @@ func TestUnreachableClusterIsTriedAgain(t *testing.T) {
 	w.commit("aaaa1111", deployment("shop:1", 1, ""))
 	_, err = w.apply("aaaa1111")
 	f, ok := pipeline.AsFailure(err)
-	if !ok || f.Permanent || f.Code != pipeline.ReasonUnreachable || f.Detail != "cluster sim" {
+	if !ok || f.Permanent || f.Code != pipeline.ReasonUnreachable || f.Detail != "cluster sim doesn't answer" {
 		t.Errorf("got %#v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

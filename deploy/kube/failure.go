@@ -63,7 +63,7 @@ func (h hidden) Unwrap() error { return h.cause }
 func isNetwork(s metav1.Status) bool { return s.Code == 0 }
 
 func (c *Client) unreachable(err error, a attempt) *pipeline.Failure {
-	f := &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "cluster " + c.name, Unknown: a.verb == "apply" || a.verb == "delete", Err: err}
+	f := &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "cluster " + c.name + " doesn't answer", Unknown: a.verb == "apply" || a.verb == "delete", Err: err}
 	if a.secret {
 		f.Err = errors.New("no answer") // a client's error may quote what it sent
 	}

@@ -50,8 +50,8 @@ func TestErrorsOfTheClusterAreTold(t *testing.T) {
 		{"wrong credentials", apierrors.NewUnauthorized("no"), pipeline.ReasonForbidden, false, false, "cluster main doesn't accept Slipway's credentials"},
 		{"too many requests", apierrors.NewTooManyRequests("slow down", 7), pipeline.ReasonUnreachable, false, false, "cluster main asks to wait"},
 		{"a server error", apierrors.NewInternalError(errors.New("etcd is gone")), pipeline.ReasonUnreachable, false, true, "cluster main answers with status 500"},
-		{"a connection that broke", io.ErrUnexpectedEOF, pipeline.ReasonUnreachable, false, true, "cluster main"},
-		{"a request that took too long", context.DeadlineExceeded, pipeline.ReasonUnreachable, false, true, "cluster main"},
+		{"a connection that broke", io.ErrUnexpectedEOF, pipeline.ReasonUnreachable, false, true, "cluster main doesn't answer"},
+		{"a request that took too long", context.DeadlineExceeded, pipeline.ReasonUnreachable, false, true, "cluster main doesn't answer"},
 		{"control characters", status(400, metav1.StatusReasonBadRequest, "bad\x1b[31m\nthing\u202e"), pipeline.ReasonManifest, true, false, "deploy/a.yaml:3: Deployment shop: bad[31m thing"},
 		{"a long message", status(400, metav1.StatusReasonBadRequest, strings.Repeat("é", 2000)), pipeline.ReasonManifest, true, false, ""},
 	}
