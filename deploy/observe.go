@@ -258,8 +258,8 @@ func (w *watching) failure(ctx context.Context, t trouble) error {
 		logCtx, cancel := context.WithTimeout(ctx, wait)
 		defer cancel()
 		lines, err := w.logTail(logCtx, t)
-		if tail := w.redact.tail(lines, maxDetail-len([]rune(detail))-len(". The end of its log:\n")); err == nil && tail != "" {
-			detail += ". The end of its log:\n" + tail
+		if tail := w.redact.tail(lines, maxDetail-len([]rune(detail))-len("\n")); err == nil && tail != "" {
+			detail += "\n" + tail // the first line is the sentence, the rest is the log
 		}
 	}
 	if ctx.Err() != nil {

@@ -43,12 +43,20 @@ func (a *App) buildAdapters() error {
 	return err
 }
 
-// consoleURL is the base of the delivery pages, "" without pages.
-func consoleURL(cfg *config.Config) string {
+// pagesURL is the address of the pages, "" without pages.
+func pagesURL(cfg *config.Config) string {
 	if cfg.Console.Access == "off" {
 		return ""
 	}
-	return cfg.URL + "/deliveries"
+	return cfg.URL
+}
+
+// consoleURL is the base of the delivery pages, "" without pages.
+func consoleURL(cfg *config.Config) string {
+	if base := pagesURL(cfg); base != "" {
+		return base + "/deliveries"
+	}
+	return ""
 }
 
 func (a *App) buildSlack() (gitlab.People, error) {
@@ -59,7 +67,7 @@ func (a *App) buildSlack() (gitlab.People, error) {
 	var err error
 	a.slack, err = slack.New(slack.Options{
 		Token: cfg.Slack.Token.Reveal(), SigningSecret: cfg.Slack.SigningSecret.Reveal(), APIURL: cfg.Slack.APIURL,
-		ConsoleURL: consoleURL(cfg), DefaultChannel: cfg.Slack.Channel, People: cfg.Slack.People,
+		ConsoleURL: pagesURL(cfg), DefaultChannel: cfg.Slack.Channel, People: cfg.Slack.People,
 		MatchEmail: cfg.Slack.MatchEmail, Logger: a.log,
 	})
 	if err != nil {
