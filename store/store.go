@@ -206,8 +206,8 @@ type Store interface {
 	Deliver(ctx context.Context, events ...Event) (accepted []bool, err error)
 
 	// Claim blocks until at least one aggregate has events or is due, and claims up
-	// to max of them. An aggregate has at most one valid claim.
-	Claim(ctx context.Context, max int) ([]Claim, error)
+	// to most of them. An aggregate has at most one valid claim.
+	Claim(ctx context.Context, most int) ([]Claim, error)
 	// Commit applies one step. ErrFenced, ErrConflict: nothing was changed. It ends
 	// the claim; events that arrived meanwhile make the aggregate claimable again.
 	Commit(ctx context.Context, c Commit) error
@@ -215,8 +215,8 @@ type Store interface {
 	Release(ctx context.Context, c Claim, at time.Time) error
 
 	// ClaimEffects blocks until at least one effect of the kind may run, and claims
-	// up to max of them, marking them started.
-	ClaimEffects(ctx context.Context, kind string, max int) ([]EffectClaim, error)
+	// up to most of them, marking them started.
+	ClaimEffects(ctx context.Context, kind string, most int) ([]EffectClaim, error)
 	// Settle ends an attempt. ErrNotFound: the effect was withdrawn, its outcome is dropped.
 	Settle(ctx context.Context, s Settlement) error
 	// Withdrawn reports the keys of running effects that a commit has withdrawn, as

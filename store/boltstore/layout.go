@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -157,7 +158,7 @@ func indexFlags(x store.Index, finished bool) byte {
 func checkID(id store.ID) error {
 	switch {
 	case id == "":
-		return fmt.Errorf("an aggregate needs an id")
+		return errors.New("an aggregate needs an id")
 	case len(id) > maxID:
 		return fmt.Errorf("the id %.40q… has %d bytes, more than %d", string(id), len(id), maxID)
 	case strings.IndexByte(string(id), 0) >= 0:

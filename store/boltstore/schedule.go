@@ -96,12 +96,6 @@ func (w *waiters) wakeOne() {
 	}
 }
 
-func (w *waiters) wakeAll() {
-	for len(w.list) > 0 {
-		w.wakeOne()
-	}
-}
-
 // leave takes a waiter out. One that was woken already passes its turn on.
 func (w *waiters) leave(ch chan struct{}) {
 	if i := slices.Index(w.list, ch); i >= 0 {
@@ -223,7 +217,7 @@ func (s *schedule) forget(a *aggregate) {
 }
 
 // addEffect enters an effect that is durable. Effects come in ascending order.
-func (s *schedule) addEffect(seq uint64, e store.Effect) *effect {
+func (s *schedule) addEffect(seq uint64, e store.Effect) {
 	a := s.get(e.Of)
 	n := &effect{
 		of: a, pool: s.pool(e.Kind), key: e.Key, slot: e.Slot,
@@ -233,7 +227,6 @@ func (s *schedule) addEffect(seq uint64, e store.Effect) *effect {
 	w.effects = append(w.effects, n)
 	s.pending++
 	s.placeEffect(n)
-	return n
 }
 
 // blocked says whether an older effect has the slot.

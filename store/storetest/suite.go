@@ -71,12 +71,8 @@ func newBench(t *testing.T, open Open) *bench {
 	return b
 }
 
-// reopen is a crash: the store is opened anew, and old is what the dead process held.
-func (b *bench) reopen() (old store.Store) {
-	old = b.store
-	b.store = b.open()
-	return old
-}
+// reopen is a crash: the store is opened anew.
+func (b *bench) reopen() { b.store = b.open() }
 
 func (b *bench) must(err error) {
 	b.Helper()
@@ -187,9 +183,9 @@ func (b *bench) stepped(id store.ID, change func(*store.Commit)) {
 	b.commit(s)
 }
 
-func (b *bench) effects(kind string, max int) []store.EffectClaim {
+func (b *bench) effects(kind string, most int) []store.EffectClaim {
 	b.Helper()
-	claims, err := b.store.ClaimEffects(b.ctx, kind, max)
+	claims, err := b.store.ClaimEffects(b.ctx, kind, most)
 	b.must(err)
 	return claims
 }
