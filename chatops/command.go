@@ -98,8 +98,9 @@ func verb(word string) pipeline.Verb {
 	case pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbRetry,
 		pipeline.VerbRollback, pipeline.VerbStatus, pipeline.VerbHelp:
 		return v
+	default:
+		return pipeline.VerbUnknown
 	}
-	return pipeline.VerbUnknown
 }
 
 func cutWord(s string) (word, rest string) {

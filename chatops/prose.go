@@ -28,7 +28,7 @@ func (r *reader) line(line string) {
 	trimmed := strings.TrimLeft(line, " ")
 	switch {
 	case r.until != "":
-		_, after, found := cutFold(line, r.until)
+		after, found := cutFold(line, r.until)
 		if !found {
 			return
 		}
@@ -68,7 +68,7 @@ func (r *reader) text(line string) {
 			line = line[1:]
 			continue
 		}
-		_, after, found := cutFold(line, end)
+		after, found := cutFold(line, end)
 		if !found {
 			r.until = end
 			r.out = append(r.out, out.String())
@@ -99,12 +99,12 @@ func indexFold(s, sub string) int {
 	return -1
 }
 
-func cutFold(s, sep string) (before, after string, found bool) {
+func cutFold(s, sep string) (after string, found bool) {
 	i := indexFold(s, sep)
 	if i < 0 {
-		return s, "", false
+		return "", false
 	}
-	return s[:i], s[i+len(sep):], true
+	return s[i+len(sep):], true
 }
 
 // fenceOf is the run of at least three backticks or tildes at the start of a line, "" if none.

@@ -95,7 +95,7 @@ func (i *Interactions) Handle(ctx context.Context, header http.Header, body []by
 	ctx, cancel := context.WithTimeout(ctx, ackTime)
 	defer cancel()
 	if form.Get("command") != "" {
-		return i.command(form)
+		return i.command()
 	}
 	if form.Get("payload") == "" {
 		return Result{Kind: KindIgnored}, nil // Slack's check of the address
@@ -196,7 +196,7 @@ func (i *Interactions) pressed(ctx context.Context, p payload) (Result, error) {
 		delivery, stage, attempt, err := pipeline.ParseToken(a.Value)
 		if err != nil || len(a.Value) > maxValue || p.User.ID == "" {
 			i.tell(ctx, p, "Slipway does not understand this button any more. Please answer by a comment on the merge request.")
-			return Result{Kind: KindIgnored}, nil
+			return Result{Kind: KindIgnored}, nil //nolint:nilerr // the person is told, and Slack can do nothing about it
 		}
 		if a.ActionID == actionReject {
 			return i.openReject(ctx, p, a, delivery, stage)
@@ -235,7 +235,7 @@ func (i *Interactions) tell(ctx context.Context, p payload, words string) bool {
 }
 
 // command answers /slipway: where to look. It changes nothing.
-func (i *Interactions) command(form url.Values) (Result, error) {
+func (i *Interactions) command() (Result, error) {
 	text := "Slipway shows each delivery in a message of its own and asks there. Commands are typed as comments on the merge request: " +
 		"`@slipway help` lists them."
 	if i.c.o.ConsoleURL != "" {

@@ -47,7 +47,7 @@ func tokens(rs []rune, verbatim bool) []string {
 			out[i] = "∗"
 		case r == '~':
 			out[i] = "∼"
-		case r == '_' && !(i > 0 && i+1 < len(rs) && inWord(rs[i-1]) && inWord(rs[i+1])):
+		case r == '_' && (i == 0 || i+1 == len(rs) || !inWord(rs[i-1]) || !inWord(rs[i+1])):
 			out[i] = "ˍ"
 		case r == '@' && broadcast(rs[i+1:]):
 			out[i] = "@\u2060"

@@ -176,8 +176,8 @@ func (k *blockKit) textObject(v any, at string, most int, plain bool) {
 	}
 }
 
-// items reads an array of objects with least to most members; each gets its pointer.
-func (k *blockKit) items(o map[string]any, name, at string, least, most int, each func(map[string]any, string)) {
+// items reads an array of objects with one to most members; each gets its pointer.
+func (k *blockKit) items(o map[string]any, name, at string, most int, each func(map[string]any, string)) {
 	v, ok := o[name]
 	if !ok || v == nil {
 		return
@@ -188,8 +188,8 @@ func (k *blockKit) items(o map[string]any, name, at string, least, most int, eac
 		return
 	}
 	switch {
-	case len(list) < least:
-		k.fail(at+"/"+name, "no fewer than %d items allowed", least)
+	case len(list) == 0:
+		k.fail(at+"/"+name, "no fewer than 1 items allowed")
 	case len(list) > most:
 		k.fail(at+"/"+name, "no more than %d items allowed", most)
 		return
@@ -290,12 +290,12 @@ func (k *blockKit) blockBody(kind string, b map[string]any, at string) {
 		}
 		k.flag(b, "expand", at)
 		k.text(b, "text", at, 3000, false)
-		k.items(b, "fields", at, 1, 10, func(o map[string]any, at string) { k.textObject(o, at, 2000, false) })
+		k.items(b, "fields", at, 10, func(o map[string]any, at string) { k.textObject(o, at, 2000, false) })
 		k.child(b, "accessory", at, func(o map[string]any, at string) { k.element(o, at, asAccessory, actionIDs) })
 	case "actions":
-		k.items(b, "elements", at, 1, 25, func(o map[string]any, at string) { k.element(o, at, asAction, actionIDs) })
+		k.items(b, "elements", at, 25, func(o map[string]any, at string) { k.element(o, at, asAction, actionIDs) })
 	case "context":
-		k.items(b, "elements", at, 1, 10, func(o map[string]any, at string) {
+		k.items(b, "elements", at, 10, func(o map[string]any, at string) {
 			if o["type"] == "image" {
 				k.element(o, at, asAccessory, actionIDs)
 			} else {

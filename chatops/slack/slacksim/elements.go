@@ -158,14 +158,14 @@ func (k *blockKit) choices(kind string, e map[string]any, at string) {
 			k.fail(at, "must define either `options` or `option_groups`")
 		}
 	}
-	k.items(e, "options", at, 1, most, k.option)
-	k.items(e, "option_groups", at, 1, 100, func(group map[string]any, at string) {
+	k.items(e, "options", at, most, k.option)
+	k.items(e, "option_groups", at, 100, func(group map[string]any, at string) {
 		k.object(group, at, []string{"label", "options"}, nil)
 		k.text(group, "label", at, 75, true)
-		k.items(group, "options", at, 1, 100, k.option)
+		k.items(group, "options", at, 100, k.option)
 	})
 	k.child(e, "initial_option", at, k.option)
-	k.items(e, "initial_options", at, 1, most, k.option)
+	k.items(e, "initial_options", at, most, k.option)
 }
 
 func (k *blockKit) option(o map[string]any, at string) {
@@ -183,13 +183,13 @@ func (k *blockKit) chart(b map[string]any, at string) {
 		k.oneOf(c, "type", at, "line", "bar", "area", "pie")
 		if c["type"] == "pie" {
 			k.object(c, at, []string{"type", "segments"}, nil)
-			k.items(c, "segments", at, 1, 6, func(o map[string]any, at string) { k.str(o, "label", at, 20) })
+			k.items(c, "segments", at, 6, func(o map[string]any, at string) { k.str(o, "label", at, 20) })
 			return
 		}
 		k.object(c, at, []string{"type", "series", "axis_config"}, nil)
 		categories := k.categories(c, at)
 		names := map[string]bool{}
-		k.items(c, "series", at, 1, 6, func(series map[string]any, at string) {
+		k.items(c, "series", at, 6, func(series map[string]any, at string) {
 			k.object(series, at, []string{"name", "data"}, nil)
 			name := k.str(series, "name", at, 20)
 			if names[name] {
@@ -224,7 +224,7 @@ func (k *blockKit) categories(c map[string]any, at string) []string {
 
 func (k *blockKit) points(series map[string]any, at string, categories []string) {
 	count := 0
-	k.items(series, "data", at, 1, 20, func(point map[string]any, at string) {
+	k.items(series, "data", at, 20, func(point map[string]any, at string) {
 		count++
 		k.object(point, at, []string{"label", "value"}, nil)
 		if label := k.str(point, "label", at, 20); !slices.Contains(categories, label) {
