@@ -7,6 +7,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -242,7 +243,7 @@ func (c *Console) check() error {
 	case "off", "open":
 	case "password":
 		if c.Username == "" || c.Password == "" {
-			return fmt.Errorf("console: access password needs username and password (or password_file)")
+			return errors.New("console: access password needs username and password (or password_file)")
 		}
 	default:
 		return fmt.Errorf("console.access: %q is not open, password or off", c.Access)
@@ -255,9 +256,9 @@ func (g *GitLab) check() error {
 	case !isURL(g.URL):
 		return fmt.Errorf("gitlab.url: %q is not an http or https address", g.URL)
 	case g.Token == "":
-		return fmt.Errorf("gitlab.token: missing; give an access token with the scope api, or token_file")
+		return errors.New("gitlab.token: missing; give an access token with the scope api, or token_file")
 	case len(g.SigningTokens) == 0 && len(g.SecretTokens) == 0:
-		return fmt.Errorf("gitlab: signing_tokens or secret_tokens is required, so that nobody can forge a hook")
+		return errors.New("gitlab: signing_tokens or secret_tokens is required, so that nobody can forge a hook")
 	}
 	for i, t := range g.SigningTokens {
 		if !strings.HasPrefix(t.Reveal(), "whsec_") {
@@ -270,9 +271,9 @@ func (g *GitLab) check() error {
 func (s *Slack) check() error {
 	switch {
 	case s.Token == "":
-		return fmt.Errorf("slack.token: missing; give the bot token (xoxb-…), or token_file")
+		return errors.New("slack.token: missing; give the bot token (xoxb-…), or token_file")
 	case s.SigningSecret == "":
-		return fmt.Errorf("slack.signing_secret: missing; without it anybody could press buttons")
+		return errors.New("slack.signing_secret: missing; without it anybody could press buttons")
 	case !isURL(s.APIURL) || !strings.HasSuffix(s.APIURL, "/"):
 		return fmt.Errorf("slack.api_url: %q is not an address that ends in a slash", s.APIURL)
 	}
@@ -305,13 +306,13 @@ func (c *Config) checkPlaces() error {
 func (e *Environment) check(clusters map[string]bool) error {
 	switch {
 	case e.Name == "":
-		return fmt.Errorf(".name: missing")
+		return errors.New(".name: missing")
 	case len(e.Projects) == 0:
 		return fmt.Errorf(".projects: missing; name the projects that may deploy to %s", e.Name)
 	case !clusters[e.Cluster]:
 		return fmt.Errorf(".cluster: %q is not among the clusters", e.Cluster)
 	case e.Namespace == "":
-		return fmt.Errorf(".namespace: missing")
+		return errors.New(".namespace: missing")
 	case e.URL != "" && !isURL(e.URL):
 		return fmt.Errorf(".url: %q is not an http or https address", e.URL)
 	case !slices.Contains([]string{"production", "staging", "testing", "development", "other"}, e.Tier):

@@ -40,6 +40,7 @@ func expandValue(v reflect.Value, at string, getenv func(string) (string, bool))
 			return fmt.Errorf("%s: %w", at, err)
 		}
 		v.SetString(s)
+	default: // numbers and booleans hold no names
 	}
 	return nil
 }

@@ -29,7 +29,7 @@ const (
 	ProjectPath    = "shop/web"
 	Channel        = "shop-deploys"
 	PipelineFile   = ".slipway.yml"
-	GitLabToken    = "glpat-world-slipway"
+	GitLabToken    = "glpat-world-slipway"                                //nolint:gosec // of a simulator
 	SigningToken   = "whsec_d29ybGQtc2lnbmluZy10b2tlbi0wMTIzNDU2Nzg5YWI=" //nolint:gosec // of a simulator
 	SlackToken     = "xoxb-world"
 	SlackSecret    = "world-slack-secret" //nolint:gosec // of a simulator
