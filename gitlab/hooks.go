@@ -1,6 +1,7 @@
 package gitlab
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"regexp"
 	"strings"
@@ -130,8 +131,10 @@ func (c *Client) noteEvents(h webhook.Note) ([]Routed, string) {
 	r.Via, r.GitLabID, r.Username = pipeline.ViaComment, h.AuthorID, h.Author.Username
 	r.NoteID, r.DiscussionID, r.At = h.ID, h.DiscussionID, c.o.Now().UTC()
 	return []Routed{{
-		Find:  Find{Project: h.Project.ID, MergeRequest: h.MergeRequestIID},
-		Key:   fmt.Sprintf("note/%d/%d", h.Project.ID, h.ID),
+		Find: Find{Project: h.Project.ID, MergeRequest: h.MergeRequestIID},
+		// The content is part of the key: comments are numbered, and nobody shall use up the
+		// numbers of those to come.
+		Key:   fmt.Sprintf("note/%d/%d/%x", h.Project.ID, h.ID, sha256.Sum256(fmt.Appendf(nil, "%d %s", h.AuthorID, h.Body))),
 		Event: pipeline.Requested{Request: r},
 	}}, ""
 }

@@ -1,6 +1,8 @@
 package gitlab_test
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -72,7 +74,7 @@ func TestHooksBecomeEvents(t *testing.T) {
 			"a command in a comment is a request",
 			webhook.Note{Project: project, ID: 11, DiscussionID: "d1", Body: "@slipway approve", AuthorID: 3, Author: ada, MergeRequestIID: 7},
 			[]gitlab.Routed{{
-				Find: gitlab.Find{Project: 42, MergeRequest: 7}, Key: "note/42/11",
+				Find: gitlab.Find{Project: 42, MergeRequest: 7}, Key: fmt.Sprintf("note/42/11/%x", sha256.Sum256([]byte("3 @slipway approve"))),
 				Event: pipeline.Requested{Request: pipeline.Request{
 					Key: "note/11", What: pipeline.VerbApprove, Via: pipeline.ViaComment, GitLabID: 3, Username: "ada", NoteID: 11, DiscussionID: "d1", At: at,
 				}},

@@ -17,6 +17,12 @@ import (
 const (
 	maxHook  = 25 << 20 // GitLab's own limit
 	maxSlack = 1 << 20
+
+	// Who sends a body is known only when it was read. So that strangers can't fill the memory,
+	// few that are larger than most are read at once.
+	smallBody   = 256 << 10
+	largeBodies = 8
+	largeWait   = 5 * time.Second
 )
 
 // Receipt says what became of a hook.
@@ -70,7 +76,7 @@ func New(o Options) (http.Handler, error) {
 	r := gin.New()
 	r.HandleMethodNotAllowed = true
 	r.Use(recovered(o.Logger), secure)
-	s := &server{o: o}
+	s := &server{o: o, large: make(chan struct{}, largeBodies)}
 	r.POST("/hooks/gitlab", s.gitlab)
 	if o.Slack != nil {
 		r.POST("/slack/interactions", s.slack)
@@ -89,14 +95,18 @@ func New(o Options) (http.Handler, error) {
 	return r, nil
 }
 
-type server struct{ o Options }
+type server struct {
+	o     Options
+	large chan struct{} // holds one for each large body in memory
+}
 
 func (s *server) gitlab(c *gin.Context) {
-	body, err := read(c, maxHook)
+	body, done, err := s.read(c, maxHook)
 	if err != nil {
 		s.refuse(c, err)
 		return
 	}
+	defer done()
 	receipt, err := s.o.Hooks.Receive(c.Request.Context(), c.Request.Header, body)
 	if err != nil {
 		s.refuse(c, err)
@@ -106,11 +116,12 @@ func (s *server) gitlab(c *gin.Context) {
 }
 
 func (s *server) slack(c *gin.Context) {
-	body, err := read(c, maxSlack)
+	body, done, err := s.read(c, maxSlack)
 	if err != nil {
 		s.refuse(c, err)
 		return
 	}
+	defer done()
 	answer, err := s.o.Slack.Interact(c.Request.Context(), c.Request.Header, body)
 	if err != nil {
 		s.refuse(c, err)
@@ -144,12 +155,36 @@ func (s *server) ready(c *gin.Context) {
 	c.String(http.StatusOK, "ok\n")
 }
 
-// read takes the body in, up to limit bytes.
-func read(c *gin.Context, limit int64) ([]byte, error) {
+// read takes the body in, up to limit bytes. The function gives its memory free for others.
+func (s *server) read(c *gin.Context, limit int64) (body []byte, done func(), err error) {
+	done = func() {}
 	if c.Request.ContentLength > limit {
-		return nil, TooLarge(limit)
+		return nil, nil, TooLarge(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	from := http.MaxBytesReader(c.Writer, c.Request.Body, limit)
+	if body, err = readAll(io.LimitReader(from, smallBody), limit); err != nil || len(body) < smallBody {
+		return body, done, err
+	}
+	wait := time.NewTimer(largeWait)
+	defer wait.Stop()
+	select {
+	case s.large <- struct{}{}:
+		done = func() { <-s.large }
+	case <-wait.C:
+		return nil, nil, Unavailable("too many large bodies are being read; send it again", nil)
+	case <-c.Request.Context().Done():
+		return nil, nil, BadRequest("the body could not be read to its end")
+	}
+	rest, err := readAll(from, limit)
+	if err != nil {
+		done()
+		return nil, nil, err
+	}
+	return append(body, rest...), done, nil
+}
+
+func readAll(r io.Reader, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(r)
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):

@@ -31,6 +31,8 @@ type Operator interface {
 	// Environment gives the rules of an environment, or an error that tells people
 	// which environments the project may use.
 	Environment(projectPath, name string) (pipeline.EnvironmentRules, error)
+	// Knows tells whether the project may deploy anywhere.
+	Knows(projectPath string) bool
 	// Defaults gives what holds for the project besides environments.
 	Defaults(projectPath string) Defaults
 }

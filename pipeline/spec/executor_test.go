@@ -20,6 +20,7 @@ type source struct {
 	fileErr      error
 	describeErr  error
 	targetBranch string
+	path         string // of the project, as GitLab tells it
 }
 
 func (s source) PipelineFile(context.Context, pipeline.Project, string) ([]byte, error) {
@@ -30,6 +31,9 @@ func (s source) Describe(context.Context, int64, int64, string) (spec.Input, err
 	in := input()
 	if s.targetBranch != "" {
 		in.MergeRequest.TargetBranch = s.targetBranch
+	}
+	if s.path != "" {
+		in.Project.Path = s.path
 	}
 	return in, s.describeErr
 }
@@ -68,6 +72,9 @@ func TestLoaderTellsWhatBecameOfTheFile(t *testing.T) {
 		{"a merge that GitLab does not tell of is not for us, and no file is read for it",
 			source{fileErr: down, describeErr: &pipeline.Failure{Code: pipeline.ReasonStale, Permanent: true, Detail: "it was not merged"}},
 			pipeline.Failed{Effect: "load-plan", Key: "load/1", Code: pipeline.ReasonCondition, Detail: "it was not merged"}, nil},
+		{"a project whose path a hook made up is not for us, and no file is read for it", source{fileErr: down, path: "other/app"},
+			pipeline.Failed{Effect: "load-plan", Key: "load/1", Code: pipeline.ReasonCondition,
+				Detail: "project other/app may not deploy anywhere; an operator has to add it to an environment"}, nil},
 		{"a branch that the operator does not deploy from is refused", source{file: strings.Replace(simple, "stages", "on: {merge: {into: '*'}}\nstages", 1), targetBranch: "stable"},
 			pipeline.PlanRefused{Problems: []pipeline.Problem{{File: ".slipway.yml", Line: 6, Column: 27,
 				What: `"staging" is not deployed to from "stable"`, Hint: "only from the default branch; an operator can allow other branches"}}}, nil},

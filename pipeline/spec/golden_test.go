@@ -35,6 +35,8 @@ func (operator) Environment(project, name string) (pipeline.EnvironmentRules, er
 	return pipeline.EnvironmentRules{}, fmt.Errorf("project %s may not deploy to %q; it may use guarded, live, production and staging", project, name)
 }
 
+func (operator) Knows(project string) bool { return project == "shop/api" }
+
 func (operator) Defaults(string) spec.Defaults {
 	return spec.Defaults{Channel: "#deploys", TurnRed: true}
 }

@@ -66,6 +66,9 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	if at := in.MergeRequest.MergedAt; !at.IsZero() && d.Created.Sub(at) > oldestMerge {
 		return notDelivered(t, "it was merged more than 7 days before Slipway heard of it"), nil
 	}
+	if !l.o.Operator.Knows(in.Project.Path) {
+		return notDelivered(t, "project "+in.Project.Path+" may not deploy anywhere; an operator has to add it to an environment"), nil
+	}
 	data, err := l.o.Source.PipelineFile(ctx, in.Project, d.SHA)
 	switch {
 	case errors.Is(err, ErrNoFile):

@@ -121,6 +121,8 @@ func (permissive) Environment(_, name string) (pipeline.EnvironmentRules, error)
 	return pipeline.EnvironmentRules{Cluster: "main", Namespace: name}, nil
 }
 
+func (permissive) Knows(string) bool { return true }
+
 func (permissive) Defaults(string) spec.Defaults { return spec.Defaults{} }
 
 // What an editor marks red must not pass in Slipway, and what Slipway takes must not
