@@ -300,6 +300,20 @@ func (c *Config) checkPlaces() error {
 			return fmt.Errorf("environments[%d]%w", i, err)
 		}
 	}
+	return c.checkJudged()
+}
+
+// checkJudged refuses a way around a judgement: another environment in the same namespace
+// that asks for none.
+func (c *Config) checkJudged() error {
+	for i, e := range c.Environments {
+		for _, o := range c.Environments {
+			if !e.Judged && o.Judged && e.Cluster == o.Cluster && e.Namespace == o.Namespace {
+				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which is judged; let %s be judged too, or have a namespace of its own",
+					i, e.Namespace, o.Name, e.Name)
+			}
+		}
+	}
 	return nil
 }
 

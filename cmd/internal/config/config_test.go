@@ -67,17 +67,19 @@ func TestRefusals(t *testing.T) {
 		return strings.Replace(good, old, with, 1)
 	}
 	for name, c := range map[string]struct{ file, want string }{
-		"an unknown key names its line and column":   {edit("listen:", "listne:"), `[2:1] unknown field "listne"`},
-		"an unknown nested key is found too":         {edit("judged:", "judgd:"), `unknown field "judgd"`},
-		"a variable that is not set is named":        {edit("${GITLAB_TOKEN}", "${NOT_SET}"), "gitlab.token: the environment variable NOT_SET is not set"},
-		"hooks without any verification are refused": {edit("  signing_tokens: [whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=]\n", ""), "signing_tokens or secret_tokens is required"},
-		"a signing token has GitLab's form":          {edit("whsec_", "sec_"), "begin with whsec_"},
-		"an environment names a known cluster":       {edit("cluster: main\n    namespace: shop\n", "cluster: mian\n    namespace: shop\n"), `environments[1].cluster: "mian" is not among the clusters`},
-		"an approver has a kind":                     {edit("group:shop/maintainers", "ada"), `approver "ada"`},
-		"a tier is one of GitLab's":                  {edit("tier: production", "tier: prod"), `"prod" is not production`},
-		"a console password needs a name":            {edit("username: ops, ", ""), "needs username and password"},
-		"a missing secret file is named":             {edit("token: ${GITLAB_TOKEN}", "token_file: /does/not/exist"), "gitlab.token_file: open /does/not/exist"},
-		"a wrong type says where":                    {edit("judged: true", "judged: [1]"), "cannot unmarshal"},
+		"an unknown key names its line and column":          {edit("listen:", "listne:"), `[2:1] unknown field "listne"`},
+		"an unknown nested key is found too":                {edit("judged:", "judgd:"), `unknown field "judgd"`},
+		"a variable that is not set is named":               {edit("${GITLAB_TOKEN}", "${NOT_SET}"), "gitlab.token: the environment variable NOT_SET is not set"},
+		"hooks without any verification are refused":        {edit("  signing_tokens: [whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=]\n", ""), "signing_tokens or secret_tokens is required"},
+		"a signing token has GitLab's form":                 {edit("whsec_", "sec_"), "begin with whsec_"},
+		"an environment names a known cluster":              {edit("cluster: main\n    namespace: shop\n", "cluster: mian\n    namespace: shop\n"), `environments[1].cluster: "mian" is not among the clusters`},
+		"an approver has a kind":                            {edit("group:shop/maintainers", "ada"), `approver "ada"`},
+		"a tier is one of GitLab's":                         {edit("tier: production", "tier: prod"), `"prod" is not production`},
+		"a branch is a pattern":                             {edit("judged: true", "judged: true\n    branches: ['[']"), `environments[1].branches: "[" is not a pattern`},
+		"a judged environment has its namespace for itself": {edit("namespace: shop-staging", "namespace: shop"), "is also the namespace of production, which is judged"},
+		"a console password needs a name":                   {edit("username: ops, ", ""), "needs username and password"},
+		"a missing secret file is named":                    {edit("token: ${GITLAB_TOKEN}", "token_file: /does/not/exist"), "gitlab.token_file: open /does/not/exist"},
+		"a wrong type says where":                           {edit("judged: true", "judged: [1]"), "cannot unmarshal"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse([]byte(c.file), env)
