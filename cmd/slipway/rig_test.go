@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,13 +32,14 @@ import (
 
 const (
 	asSlipway = "SLIPWAY_TEST_RUN_AS_SLIPWAY"
-	patience  = 60 * time.Second
+	patience  = 20 * time.Second
 )
 
 // TestMain lets the test binary be slipway itself, so that the tests start, stop and
 // kill the real program without building it again.
 func TestMain(m *testing.M) {
 	if os.Getenv(asSlipway) != "" {
+		signal.Ignore(syscall.SIGXFSZ) // so that a file that may not grow is an error, as a full disk is
 		main()
 		return
 	}
@@ -65,6 +67,7 @@ type rig struct {
 	dir      string
 	addr     string
 	config   string
+	flags    []string // of serve, beyond the rig's own
 	log      *lockedBuffer
 	process  *exec.Cmd
 	cluster  string // "sim" or "real"
@@ -103,8 +106,14 @@ func eachCluster(t *testing.T, test func(r *rig)) {
 
 func newRig(t *testing.T, cluster string) *rig {
 	t.Helper()
+	return newRigAt(t, cluster, 200*time.Millisecond)
+}
+
+// newRigAt is newRig with pods that take that long to start.
+func newRigAt(t *testing.T, cluster string, podStart time.Duration) *rig {
+	t.Helper()
 	r := &rig{T: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
-	o := world.Options{Dir: r.dir, PodStart: 200 * time.Millisecond, JobTime: 50 * time.Millisecond}
+	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond}
 	if cluster == "real" {
 		r.kubetest = kubetest.Start(t)
 		r.staging, r.prod = r.kubetest.Namespace(t), r.kubetest.Namespace(t)
@@ -151,7 +160,7 @@ func freeAddress(t *testing.T) string {
 // start runs slipway serve and waits until it is ready.
 func (r *rig) start() {
 	r.Helper()
-	r.process = exec.Command(os.Args[0], "serve", "--config", r.config, "--unknown-grace", "300ms")
+	r.process = exec.Command(os.Args[0], append([]string{"serve", "--config", r.config, "--unknown-grace", "300ms"}, r.flags...)...)
 	r.process.Env = append(os.Environ(), asSlipway+"=1")
 	r.process.Stderr = r.log
 	r.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
