@@ -37,24 +37,37 @@ func (s *Store) Claim(ctx context.Context, limit int) ([]store.Claim, error) {
 
 // takeAggregates blocks until it can mark aggregates as claimed.
 func (s *Store) takeAggregates(ctx context.Context, limit int) ([]store.Claim, error) {
+	var taken []store.Claim
+	err := s.await(ctx, func() *waiters {
+		if taken = s.takeReady(limit); len(taken) > 0 {
+			return nil
+		}
+		return &s.schedule.waiters
+	})
+	return taken, err
+}
+
+// await calls take, with Store.mu held, until it returns nil. Otherwise take has found nothing and names
+// the line to wait in.
+func (s *Store) await(ctx context.Context, take func() *waiters) error {
 	for {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
-			return nil, store.ErrClosed
+			return store.ErrClosed
 		}
-		taken := s.takeReady(limit)
-		if len(taken) > 0 {
+		line := take()
+		if line == nil {
 			s.mu.Unlock()
-			return taken, nil
+			return nil
 		}
-		turn := s.schedule.waiters.add()
+		turn := line.add()
 		s.mu.Unlock()
-		if err := s.wait(ctx, turn, &s.schedule.waiters); err != nil {
-			return nil, err
+		if err := s.wait(ctx, turn, line); err != nil {
+			return err
 		}
 	}
 }

@@ -40,26 +40,15 @@ func (s *Store) ClaimEffects(ctx context.Context, kind string, limit int) ([]sto
 
 // waitEffects blocks until it can mark effects as claimed, in memory.
 func (s *Store) waitEffects(ctx context.Context, kind string, limit int) ([]*effect, error) {
-	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			return nil, store.ErrClosed
-		}
+	var taken []*effect
+	err := s.await(ctx, func() *waiters {
 		p := s.schedule.pool(kind)
-		if taken := s.schedule.takeEffects(p, limit); len(taken) > 0 {
-			s.mu.Unlock()
-			return taken, nil
+		if taken = s.schedule.takeEffects(p, limit); len(taken) > 0 {
+			return nil
 		}
-		turn := p.waiters.add()
-		s.mu.Unlock()
-		if err := s.wait(ctx, turn, &p.waiters); err != nil {
-			return nil, err
-		}
-	}
+		return &p.waiters
+	})
+	return taken, err
 }
 
 // abandon gives back an effect whose start has failed. Store.mu is held.
