@@ -1,7 +1,6 @@
 package chatops
 
 import (
-	"fmt"
 	"strings"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -19,14 +18,6 @@ type Command struct {
 	Verb   pipeline.Verb // VerbUnknown if the word is not a command
 	Name   string        // the stage or environment that was named, "" if none
 	Reason string        // the person's words: one line, bounded
-}
-
-// Help says which commands there are, and how a stage and a reason are told apart.
-func Help(mention string) string {
-	m := "@" + mentionOr(mention)
-	return fmt.Sprintf("Commands, at the start of a line: %[1]s approve [stage], %[1]s reject [stage:] [reason], %[1]s cancel [reason], "+
-		"%[1]s retry, %[1]s rollback [environment], %[1]s status, %[1]s help. "+
-		"After approve and rollback the first word is the stage or environment; after reject only if it stands alone or ends with a colon.", m)
 }
 
 func mentionOr(mention string) string {

@@ -28,30 +28,10 @@ func (s *Sim) serveResponseURL(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusRequestEntityTooLarge)
 		return
 	}
-	fault := s.takeFault("response_url")
-	var (
-		status int
-		header http.Header
-		answer fields
-	)
-	if !fault.isBefore() {
-		status, answer = s.respond(r.PathValue("id"), body)
-	}
-	if fault.fails() {
-		status, header, answer = fault.answer()
-	}
-	fault.hold(r.Context())
-	text := fault.text(answer)
-	s.recordCall("response_url", r.Method, string(body), status, text, answer, fault)
-	if fault.drops() {
-		panic(http.ErrAbortHandler)
-	}
-	for key, values := range header {
-		w.Header()[key] = values
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, text)
+	s.serve(w, r, "response_url", string(body), func() (int, http.Header, fields) {
+		status, answer := s.respond(r.PathValue("id"), body)
+		return status, nil, answer
+	})
 }
 
 // respond does what an app posted to a response address.

@@ -159,6 +159,11 @@ func readArgs(r *http.Request) (a args, body string, ref *refusal) {
 func (s *Sim) serveMethod(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("method")
 	a, body, ref := readArgs(r)
+	s.serve(w, r, name, body, func() (int, http.Header, fields) { return s.call(name, a, ref) })
+}
+
+// serve answers a request with what run makes of it, or as the next fault of the name wants, and records it.
+func (s *Sim) serve(w http.ResponseWriter, r *http.Request, name, body string, run func() (int, http.Header, fields)) {
 	fault := s.takeFault(name)
 	var (
 		status int
@@ -166,7 +171,7 @@ func (s *Sim) serveMethod(w http.ResponseWriter, r *http.Request) {
 		answer fields
 	)
 	if !fault.isBefore() {
-		status, header, answer = s.call(name, a, ref)
+		status, header, answer = run()
 	}
 	if fault.fails() {
 		status, header, answer = fault.answer()
