@@ -19,7 +19,8 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
-// Check applies the objects as a dry run.
+// Check applies the objects as a dry run. What another project's deliveries have brought is not for this one, whoever
+// lets them share a namespace: the cluster would see no conflict, because both come from Slipway.
 func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error {
 	for _, o := range objects {
 		if _, _, err := n.resource(ctx, o); err != nil {
@@ -35,6 +36,36 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 		if err != nil && !withoutDryRun(err) {
 			return err
 		}
+	}
+	for _, o := range objects {
+		if err := n.ours(ctx, o); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ours refuses an object that exists and is another project's.
+func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
+	resource, mapping, err := n.resource(ctx, o)
+	if err != nil {
+		return err
+	}
+	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
+	defer cancel()
+	live, err := resource.Get(requestCtx, o.GetName(), metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return n.failure(ctx, err, attempt{
+			verb: "get", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o), from: o.From,
+		})
+	}
+	its, mine := live.GetLabels(), o.GetLabels()
+	if its[deploy.LabelManagedBy] == deploy.Manager && its[deploy.LabelProject] != "" && its[deploy.LabelProject] != mine[deploy.LabelProject] {
+		return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered by the GitLab project with the number %s, which has the same namespace",
+			place(o.From), o.Title(), its[deploy.LabelProject]), nil)
 	}
 	return nil
 }
