@@ -128,6 +128,9 @@ func (i *intake) find(ctx context.Context, r gitlab.Routed) ([]string, error) {
 	f := r.Find
 	if f.SHA == "" && f.ShortSHA != "" {
 		sha, err := i.gitlab.CommitSHA(ctx, f.Project, f.ShortSHA)
+		if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
+			return nil, nil // a project that Slipway can't see must not make GitLab switch the group's hook off
+		}
 		if err != nil {
 			return nil, fmt.Errorf("look up commit %s: %w", f.ShortSHA, err)
 		}
