@@ -33,6 +33,10 @@ type exitError struct{ code int }
 
 func (e *exitError) Error() string { return fmt.Sprintf("exit %d", e.code) }
 
+// help is what a command does that only has others below it. Without it, a command that
+// does not exist would print help and end as if all was well.
+func help(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "slipway",
@@ -45,6 +49,7 @@ Try it without installing anything else:   slipway demo`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
+		RunE:          help,
 		Version:       version(),
 	}
 	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), schemaCommand(), checkCommand(), configCommand(), slackCommand())

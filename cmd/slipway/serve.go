@@ -47,7 +47,7 @@ func serveCommand() *cobra.Command {
 }
 
 func configCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Work with the operator's configuration", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "config", Short: "Work with the operator's configuration", Args: cobra.NoArgs, RunE: help}
 	var file string
 	check := &cobra.Command{
 		Use:   "check",

@@ -100,7 +100,7 @@ refers to what is gone.`,
 }
 
 func slackCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "slack", Short: "Set Slack up", Args: cobra.NoArgs}
+	cmd := &cobra.Command{Use: "slack", Short: "Set Slack up", Args: cobra.NoArgs, RunE: help}
 	var url string
 	manifest := &cobra.Command{
 		Use:   "manifest",

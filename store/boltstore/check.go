@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime/debug"
 	"time"
 
@@ -23,6 +24,9 @@ func CheckFile(ctx context.Context, path string) (problems []store.Problem, err 
 			problems, err = append(problems, store.Problem{What: fmt.Sprintf("the file is damaged: %v", r)}), nil
 		}
 	}()
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 { // bbolt would want to write to it
+		return nil, fmt.Errorf("check the database %s: this file is empty", path)
+	}
 	db, err := openFile(path, bolt.Options{ReadOnly: true, Timeout: time.Second, FreelistType: bolt.FreelistMapType})
 	if err != nil {
 		return nil, err
