@@ -92,6 +92,12 @@ type (
 	WriteNote struct{}
 	// WriteMessage sends or edits the Slack message. Outcome: MessageSent.
 	WriteMessage struct{}
+	// Ask calls people to a question that has just opened. Editing a message rings no bell,
+	// so a short reply in its thread, shown in the channel too, is sent once.
+	Ask struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
 	// WriteStatus sets the stage's commit status.
 	WriteStatus struct {
 		Stage   string `json:"stage"`
@@ -134,6 +140,7 @@ func (LookAtJob) ActionKind() string       { return "look-at-job" }
 func (StartRollback) ActionKind() string   { return "start-rollback" }
 func (WriteNote) ActionKind() string       { return "write-note" }
 func (WriteMessage) ActionKind() string    { return "write-message" }
+func (Ask) ActionKind() string             { return "ask" }
 func (WriteStatus) ActionKind() string     { return "write-status" }
 func (WriteDeployment) ActionKind() string { return "write-deployment" }
 func (Answer) ActionKind() string          { return "answer" }
@@ -157,7 +164,7 @@ func DecodeAction(kind string, data []byte) (Action, error) {
 		"restore": actionAs[Restore], "play-job": actionAs[PlayJob], "look-at-job": actionAs[LookAtJob],
 		"start-rollback": actionAs[StartRollback], "write-note": actionAs[WriteNote],
 		"write-message": actionAs[WriteMessage], "write-status": actionAs[WriteStatus],
-		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer],
+		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer], "ask": actionAs[Ask],
 	}[kind]
 	if !ok {
 		return nil, fmt.Errorf("decode action: unknown kind %q", kind)

@@ -269,8 +269,9 @@ func (s *stepper) report(before *Delivery) {
 	if s.d.Status == StatusNone || s.d.Status == StatusLoading || reflect.DeepEqual(was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
-	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) {
-		return // a finished delivery says no more
+	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
+		len(before.Decisions) == len(s.d.Decisions) {
+		return // a finished delivery says no more, unless people decide about it
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {
@@ -280,7 +281,11 @@ func (s *stepper) report(before *Delivery) {
 		s.emitLatest(fmt.Sprintf("message/%d", s.d.Revision), "message", WriteMessage{})
 	}
 	for i := range s.d.Stages {
-		s.reportStage(&s.d.Stages[i], before)
+		st := &s.d.Stages[i]
+		if was := before.Stage(st.Name); st.Status == StageAsking && s.plan.Channel != "" && (was == nil || was.Attempt != st.Attempt || was.Status != StageAsking) {
+			s.act(st, "ask", "message", Ask{Stage: st.Name, Attempt: st.Attempt}) // after the message that has the buttons
+		}
+		s.reportStage(st, before)
 	}
 }
 
@@ -290,8 +295,8 @@ func (s *stepper) reportStage(st *StageState, before *Delivery) {
 	changed := was == nil || was.Status != st.Status || was.Attempt != st.Attempt
 	// A status before the stages begin would hold up the CI pipeline that they wait for.
 	if begun := !s.d.Started.IsZero(); begun && (changed || before.Started.IsZero()) {
-		s.emitLatest(fmt.Sprintf("status/%s/%d", st.Name, s.d.Revision), "status/"+st.Name,
-			WriteStatus{Stage: st.Name, Attempt: st.Attempt})
+		// One after the other: GitLab lists them in the order in which they were made.
+		s.emit(fmt.Sprintf("status/%s/%d", st.Name, s.d.Revision), "statuses", WriteStatus{Stage: st.Name, Attempt: st.Attempt})
 	}
 	if s.d.definition(s.plan, st).Environment() == "" {
 		return

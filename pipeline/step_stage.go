@@ -329,7 +329,7 @@ func (s *stepper) failed(e Failed) {
 	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind():
 		s.warn(e.Effect, e.Detail)
 		s.unneeded = e.Effect
-	case Answer{}.ActionKind(), StartRollback{}.ActionKind():
+	case Answer{}.ActionKind(), Ask{}.ActionKind(), StartRollback{}.ActionKind():
 	default:
 		if st := s.current(e.Stage, e.Attempt); st != nil {
 			s.stageFailed(st, e, reason)

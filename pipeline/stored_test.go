@@ -188,7 +188,7 @@ func allActions() []pipeline.Action {
 	return []pipeline.Action{
 		&pipeline.LoadPlan{}, &pipeline.LookAtCI{}, &pipeline.Evaluate{}, &pipeline.Identify{}, &pipeline.Apply{},
 		&pipeline.Observe{}, &pipeline.Restore{}, &pipeline.PlayJob{}, &pipeline.LookAtJob{}, &pipeline.StartRollback{},
-		&pipeline.WriteNote{}, &pipeline.WriteMessage{}, &pipeline.WriteStatus{}, &pipeline.WriteDeployment{},
+		&pipeline.WriteNote{}, &pipeline.WriteMessage{}, &pipeline.Ask{}, &pipeline.WriteStatus{}, &pipeline.WriteDeployment{},
 		&pipeline.Answer{}, &pipeline.Send{}, &pipeline.Withdraw{},
 	}
 }

@@ -97,11 +97,13 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Execute carries out WriteMessage, and Answer where the request came through Slack.
+// Execute carries out WriteMessage and Ask, and Answer where the request came through Slack.
 func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	switch a := t.Effect.Do.(type) {
 	case pipeline.WriteMessage:
 		return c.writeMessage(ctx, t)
+	case pipeline.Ask:
+		return nil, c.ask(ctx, t, a)
 	case pipeline.Answer:
 		return nil, c.answer(ctx, t, a)
 	}
@@ -118,7 +120,7 @@ func (c *Client) Check(ctx context.Context) error {
 		return err // Slack does not always tell the scopes
 	}
 	var missing []string
-	for _, scope := range Scopes() {
+	for _, scope := range scopes() {
 		if !slices.Contains(granted, scope) && (c.o.MatchEmail || !strings.HasPrefix(scope, "users:")) {
 			missing = append(missing, scope)
 		}

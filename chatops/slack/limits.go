@@ -28,7 +28,7 @@ const manyChannels = 1000
 func newLimits() limits {
 	perMinute := func(n int) rate.Limit { return rate.Every(time.Minute / time.Duration(n)) }
 	return limits{
-		updates:    rate.NewLimiter(perMinute(45), 5),
+		updates:    rate.NewLimiter(perMinute(45), 20), // a delivery that moves fast is shown at once, and many of them slowly
 		ephemerals: rate.NewLimiter(perMinute(90), 10),
 		lookups:    rate.NewLimiter(perMinute(45), 5),
 		lists:      rate.NewLimiter(perMinute(18), 2),

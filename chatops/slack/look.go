@@ -30,7 +30,7 @@ func (c *Client) sentBefore(ctx context.Context, t *pipeline.Task, channel strin
 	if !maybe && t.Attempt <= 1 && !t.Delivery.Created.Before(c.started) {
 		return place{}, nil
 	}
-	at, err := c.look(ctx, channel, &t.Delivery)
+	at, err := c.look(ctx, channel, &t.Delivery, eventType, t.Delivery.ID)
 	if err == nil {
 		return at, nil
 	}
@@ -47,8 +47,9 @@ func (c *Client) sentBefore(ctx context.Context, t *pipeline.Task, channel strin
 	return place{}, f
 }
 
-// look searches the channel for the delivery's message. Its zero place says that there is none.
-func (c *Client) look(ctx context.Context, channel string, d *pipeline.Delivery) (place, error) {
+// look searches the channel for a message about the delivery by its mark. Its zero place
+// says that there is none.
+func (c *Client) look(ctx context.Context, channel string, d *pipeline.Delivery, kind, mark string) (place, error) {
 	id, err := c.channelID(ctx, channel)
 	if err != nil {
 		return place{}, err
@@ -73,7 +74,7 @@ func (c *Client) look(ctx context.Context, channel string, d *pipeline.Delivery)
 			return place{}, c.failed(ctx, call{doing: "read the channel", channel: channel}, err)
 		}
 		for _, m := range page.Messages {
-			if m.User == me.user && m.Metadata.EventType == eventType && m.Metadata.EventPayload["id"] == d.ID {
+			if m.User == me.user && m.Metadata.EventType == kind && m.Metadata.EventPayload["id"] == mark {
 				return place{channel: id, ts: m.Timestamp}, nil
 			}
 		}

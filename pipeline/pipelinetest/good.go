@@ -42,7 +42,7 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Answer:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())
@@ -76,7 +76,7 @@ func Person(username string, access policy.AccessLevel, groups ...string) policy
 // IsReport tells that an action only tells people something.
 func IsReport(a pipeline.Action) bool {
 	switch a.(type) {
-	case pipeline.WriteNote, pipeline.WriteMessage, pipeline.WriteStatus, pipeline.WriteDeployment:
+	case pipeline.WriteNote, pipeline.WriteMessage, pipeline.Ask, pipeline.WriteStatus, pipeline.WriteDeployment:
 		return true
 	}
 	return false

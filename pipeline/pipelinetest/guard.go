@@ -79,6 +79,10 @@ func checkDelivery(t Taken) error {
 		for _, f := range t.Effects {
 			switch f.Do.(type) {
 			case pipeline.Answer, pipeline.Identify, pipeline.StartRollback, pipeline.Send:
+			case pipeline.WriteNote, pipeline.WriteMessage:
+				if len(d.Decisions) == len(t.Before.Decisions) {
+					return fmt.Errorf("%s had ended, nobody decided anything, and it emits %s", d.ID, f.Key)
+				}
 			default:
 				return fmt.Errorf("%s had ended, and emits %s", d.ID, f.Key)
 			}

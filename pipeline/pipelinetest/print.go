@@ -132,6 +132,8 @@ func printEffects(b *strings.Builder, effects []pipeline.Effect, name Names) {
 			reports = append(reports, "note")
 		case pipeline.WriteMessage:
 			reports = append(reports, "message")
+		case pipeline.Ask:
+			reports = append(reports, "ask "+do.Stage)
 		case pipeline.WriteStatus:
 			reports = append(reports, "status "+do.Stage)
 		case pipeline.WriteDeployment:

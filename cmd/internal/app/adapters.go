@@ -183,7 +183,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 	}
 	return append(pools, engine.Pool{
 		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
-		Actions: []pipeline.Action{pipeline.WriteMessage{}},
+		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}},
 	}), nil
 }
 

@@ -53,7 +53,7 @@ func (w *World) Message(iid int64) (slacksim.Message, bool) {
 	}
 	messages := w.Slack.Messages(w.ChannelID)
 	for i := len(messages) - 1; i >= 0; i-- {
-		if m := messages[i]; m.FromApp && strings.Contains(m.Text, mr.Title) {
+		if m := messages[i]; m.FromApp && m.ThreadTS == "" && strings.Contains(m.Text, mr.Title) {
 			return m, true
 		}
 	}
