@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -233,10 +231,6 @@ func newLife(t *testing.T) *life {
 	plan := stages(deploy("staging"), job("smoke"), judgement("go-live"), deploy("production"))
 	plan.Channel = "#shop"
 	l := &life{rig: newRig(t, plan), outside: &outside{T: t, made: map[string]int{}}}
-	if dir, err := os.MkdirTemp("/dev/shm", "slipway-engine-"); err == nil { // hundreds of databases need no disk
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		l.path = filepath.Join(dir, "a.db")
-	}
 	l.act()
 	l.seed()
 	return l

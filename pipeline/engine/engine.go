@@ -110,7 +110,7 @@ func New(o Options) (*Engine, error) {
 	if o.Steppers <= 0 {
 		o.Steppers = 8
 	}
-	e := &Engine{o: o, log: o.Logger, pools: map[string]*Pool{}, refused: make(chan struct{}, 1)}
+	e := &Engine{o: o, log: o.Logger, pools: map[string]*Pool{}, began: o.Now(), refused: make(chan struct{}, 1)}
 	e.plans.store = o.Store
 	for i := range o.Pools {
 		p := &o.Pools[i]

@@ -3,11 +3,14 @@ package engine_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -35,6 +38,8 @@ type rig struct {
 	do     map[string]executor
 	adjust func(*engine.Options)
 
+	patience time.Duration // of until; 0 is a minute
+
 	engine *engine.Engine
 	stop   func()
 	moved  chan struct{} // has a value after something became durable
@@ -58,8 +63,19 @@ func (a acting) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, 
 
 func newRig(t *testing.T, plan *pipeline.Plan) *rig {
 	t.Helper()
-	r := &rig{T: t, path: filepath.Join(t.TempDir(), "a.db"), plan: plan, do: map[string]executor{}, moved: make(chan struct{}, 1)}
-	return r
+	return &rig{T: t, path: filepath.Join(folder(t), "a.db"), plan: plan, do: map[string]executor{}, moved: make(chan struct{}, 1)}
+}
+
+// folder is in memory where the system has a place for that: thousands of writes to hundreds
+// of databases need no disk.
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "slipway-engine-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // open opens the file, and makes an engine that does not run yet.
@@ -93,7 +109,7 @@ func (r *rig) pools() []engine.Pool {
 			pipeline.LoadPlan{}, pipeline.LookAtCI{}, pipeline.Evaluate{}, pipeline.Identify{}, pipeline.Apply{}, pipeline.Observe{},
 			pipeline.Restore{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
-			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
+			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
 	}
 }
 
@@ -150,7 +166,11 @@ func (r *rig) check() {
 // until waits until the condition holds; it is looked at whenever something has moved.
 func (r *rig) until(what string, holds func() bool) {
 	r.Helper()
-	late := time.NewTimer(time.Minute)
+	patience := time.Minute
+	if r.patience > 0 {
+		patience = r.patience
+	}
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for !holds() {
 		select {
@@ -213,6 +233,36 @@ func merged(iid int64) (string, pipeline.Merged) {
 	}
 }
 
+// history is what was applied to a delivery, of one kind or of all ("").
+func (r *rig) history(id, kind string) []pipeline.Event {
+	r.Helper()
+	entries, err := r.store.History(context.Background(), engine.Delivery(id))
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		r.Fatal(err)
+	}
+	var events []pipeline.Event
+	for _, h := range entries {
+		if kind != "" && h.Kind != kind {
+			continue
+		}
+		e, err := pipeline.DecodeEvent(h.Kind, h.Data)
+		if err != nil {
+			r.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	return events
+}
+
+// bubble runs a test whose time is made up: it passes when everybody waits for it.
+func bubble(t *testing.T, plan *pipeline.Plan, run func(r *rig)) {
+	path := filepath.Join(folder(t), "a.db")
+	synctest.Test(t, func(t *testing.T) {
+		r := &rig{T: t, path: path, plan: plan, do: map[string]executor{}, moved: make(chan struct{}, 1), patience: 200 * 24 * time.Hour}
+		run(r)
+	})
+}
+
 func (r *rig) finished(id string) func() bool {
 	return func() bool { d := r.delivery(id); return d.Schema != 0 && d.Status.Finished() && r.rests() }
 }
@@ -222,7 +272,7 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 	switch do := t.Effect.Do.(type) {
 	case pipeline.LoadPlan:
 		plan := *r.plan
-		plan.Commit.SHA, plan.MergeRequest = t.Delivery.SHA, t.Delivery.MergeRequest
+		plan.Project, plan.Commit.SHA, plan.MergeRequest = t.Delivery.Project, t.Delivery.SHA, t.Delivery.MergeRequest
 		data, err := json.Marshal(plan)
 		if err != nil {
 			return nil, err
@@ -250,7 +300,7 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Answer:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", t.Effect.Do.ActionKind())
