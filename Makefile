@@ -73,8 +73,11 @@ vuln: ## Look for known vulnerabilities (needs the network)
 	go run $(GOVULNCHECK) ./...
 
 .PHONY: bench
-bench: ## Run the benchmarks and print them with benchstat
-	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),5) ./store/boltstore ./cmd/internal/app | tee bin/bench.txt
+bench: ## Run the benchmarks and print medians with benchstat (COUNT=5, minutes)
+	@mkdir -p bin
+	@uptime
+	go test -run '^$$' -bench . -count $(or $(COUNT),5) -timeout 60m ./cmd/internal/app ./store/boltstore | tee bin/bench.txt
+	@uptime
 	go run $(BENCHSTAT) bin/bench.txt
 
 .PHONY: golden
