@@ -124,10 +124,10 @@ func ask(t *testing.T, sims func(*slacksim.Options), options func(*Options)) *as
 	a.app = &app{t: t, i: i}
 	server := httptest.NewServer(a.app)
 	t.Cleanup(server.Close)
-	if err := a.sim.SetInteractivityURL(server.URL + PathInteractions); err != nil {
+	if err := a.sim.SetInteractivityURL(server.URL + pathInteractions); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.sim.SetCommandURL(server.URL + PathCommands); err != nil {
+	if err := a.sim.SetCommandURL(server.URL + pathCommands); err != nil {
 		t.Fatal(err)
 	}
 	a.w.must(t, a.c)

@@ -7,14 +7,14 @@ import (
 
 // Paths below Slipway's own address to which Slack sends what people do.
 const (
-	PathInteractions = "/slack/interactions"
-	PathCommands     = "/slack/commands"
+	pathInteractions = "/slack/interactions"
+	pathCommands     = "/slack/commands"
 )
 
-// Scopes are what the bot token must be allowed: to write, also in public channels that
+// scopes are what the bot token must be allowed: to write, also in public channels that
 // it was not invited to; to find its own message again after a crash; to take the slash
 // command; and to look up who a person is.
-func Scopes() []string {
+func scopes() []string {
 	return []string{
 		"chat:write", "chat:write.public", "commands",
 		"channels:read", "channels:history", "groups:read", "groups:history",
@@ -69,10 +69,10 @@ func Manifest(url string) string {
 	m.Information.Color = "#1f3a5f"
 	m.Features.Bot.Name, m.Features.Bot.Online = "slipway", true
 	m.Features.Commands = []slashCommand{{
-		Command: "/slipway", URL: url + PathCommands, Description: "Where deliveries are shown, and what can be asked", Hint: "status | help",
+		Command: "/slipway", URL: url + pathCommands, Description: "Where deliveries are shown, and what can be asked", Hint: "status | help",
 	}}
-	m.OAuth.Scopes.Bot = Scopes()
-	m.Settings.Interactivity.Enabled, m.Settings.Interactivity.URL = true, url+PathInteractions
+	m.OAuth.Scopes.Bot = scopes()
+	m.Settings.Interactivity.Enabled, m.Settings.Interactivity.URL = true, url+pathInteractions
 	out, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return "" // a struct of strings and booleans is always encoded

@@ -27,7 +27,7 @@ func TestTheManifestLeadsBackToSlipway(t *testing.T) {
 }
 
 func TestTheManifestsScopesAreEnough(t *testing.T) {
-	a := ask(t, func(o *slacksim.Options) { o.Scopes = Scopes() }, func(o *Options) { o.MatchEmail = true })
+	a := ask(t, func(o *slacksim.Options) { o.Scopes = scopes() }, func(o *Options) { o.MatchEmail = true })
 	if _, err := a.sim.Press(t.Context(), a.press("approve")); err != nil {
 		t.Error(err)
 	}

@@ -9,14 +9,14 @@ import (
 
 // What [Parse] refuses. No field of a hook leads to an error, only a body that isn't one JSON object within bounds.
 var (
-	ErrTooLarge = errors.New("the hook is larger than GitLab sends")
-	ErrTooDeep  = errors.New("the hook is nested too deep")
-	ErrBadJSON  = errors.New("the hook is not a JSON object")
+	errTooLarge = errors.New("the hook is larger than GitLab sends")
+	errTooDeep  = errors.New("the hook is nested too deep")
+	errBadJSON  = errors.New("the hook is not a JSON object")
 )
 
 const (
-	// MaxBytes is the largest hook that GitLab sends; read no more than this from the wire.
-	MaxBytes = 25 << 20
+	// maxBytes is the largest hook that GitLab sends.
+	maxBytes = 25 << 20
 	// MaxNoteBytes bounds the body of a [Note]. Commands are short; the rest is a click away.
 	MaxNoteBytes = 16 << 10
 
@@ -25,18 +25,18 @@ const (
 
 // Parse reads a hook that [Verifier.Verify] has accepted. The kind comes from the body, which is signed; the
 // X-Gitlab-Event header only helps where the body doesn't name one, and it always says "System Hook" for hooks of
-// the whole instance. An error means that the body isn't a hook at all and matches one of the Err values above.
+// the whole instance. An error means that the body isn't a hook at all and says why it is not.
 func Parse(header http.Header, body []byte) (Hook, error) {
-	if len(body) > MaxBytes {
-		return nil, fmt.Errorf("parse hook of %d bytes: %w", len(body), ErrTooLarge)
+	if len(body) > maxBytes {
+		return nil, fmt.Errorf("parse hook of %d bytes: %w", len(body), errTooLarge)
 	}
 	if tooDeep(body) {
-		return nil, fmt.Errorf("parse hook: %w", ErrTooDeep)
+		return nil, fmt.Errorf("parse hook: %w", errTooDeep)
 	}
 	// The whole body must be JSON; of its values only the named ones are kept in memory.
 	var top *payload
 	if err := json.Unmarshal(body, &top); err != nil || top == nil {
-		return nil, fmt.Errorf("parse hook: %w", ErrBadJSON)
+		return nil, fmt.Errorf("parse hook: %w", errBadJSON)
 	}
 	kind := kindOf(top, header)
 	switch kind {

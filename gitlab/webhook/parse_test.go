@@ -175,14 +175,14 @@ func TestParseRefusesWhatIsNoHook(t *testing.T) {
 		body string
 		want error
 	}{
-		{"nothing", "", ErrBadJSON},
-		{"half an object", `{"object_kind":"note"`, ErrBadJSON},
-		{"two objects", `{}{}`, ErrBadJSON},
-		{"an array", `[{"object_kind":"note"}]`, ErrBadJSON},
-		{"null", `null`, ErrBadJSON},
-		{"text", `object_kind=note`, ErrBadJSON},
-		{"an object that is nested too deep", deep, ErrTooDeep},
-		{"more than GitLab sends", `{"a":"` + strings.Repeat("x", MaxBytes) + `"}`, ErrTooLarge},
+		{"nothing", "", errBadJSON},
+		{"half an object", `{"object_kind":"note"`, errBadJSON},
+		{"two objects", `{}{}`, errBadJSON},
+		{"an array", `[{"object_kind":"note"}]`, errBadJSON},
+		{"null", `null`, errBadJSON},
+		{"text", `object_kind=note`, errBadJSON},
+		{"an object that is nested too deep", deep, errTooDeep},
+		{"more than GitLab sends", `{"a":"` + strings.Repeat("x", maxBytes) + `"}`, errTooLarge},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

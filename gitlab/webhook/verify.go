@@ -17,14 +17,14 @@ import (
 // about the expected value, so its text may be sent to the caller. All of them match [ErrUnauthorized].
 var (
 	ErrUnauthorized     = errors.New("hook is not authorised")
-	ErrMissingSignature = refusal("the webhook-signature header is missing, and a signing token is configured")
-	ErrMissingID        = refusal("the webhook-id header is missing or longer than 256 bytes")
-	ErrMissingTimestamp = refusal("the webhook-timestamp header is missing")
-	ErrBadTimestamp     = refusal("the webhook-timestamp header is not a number of seconds")
-	ErrBadSignature     = refusal("the webhook-signature header matches no configured signing token")
-	ErrStaleTimestamp   = refusal("the webhook-timestamp is too far from this server's clock")
-	ErrMissingToken     = refusal("the X-Gitlab-Token header is missing")
-	ErrWrongToken       = refusal("the X-Gitlab-Token header matches no configured secret token")
+	errMissingSignature = refusal("the webhook-signature header is missing, and a signing token is configured")
+	errMissingID        = refusal("the webhook-id header is missing or longer than 256 bytes")
+	errMissingTimestamp = refusal("the webhook-timestamp header is missing")
+	errBadTimestamp     = refusal("the webhook-timestamp header is not a number of seconds")
+	errBadSignature     = refusal("the webhook-signature header matches no configured signing token")
+	errStaleTimestamp   = refusal("the webhook-timestamp is too far from this server's clock")
+	errMissingToken     = refusal("the X-Gitlab-Token header is missing")
+	errWrongToken       = refusal("the X-Gitlab-Token header matches no configured secret token")
 )
 
 type refusalError string
@@ -36,8 +36,8 @@ func (e refusalError) Error() string { return string(e) }
 func (e refusalError) Is(target error) bool { return target == ErrUnauthorized }
 
 const (
-	// DefaultMaxSkew is how far a signed timestamp may be from this server's clock, either way.
-	DefaultMaxSkew = 5 * time.Minute
+	// defaultMaxSkew is how far a signed timestamp may be from this server's clock, either way.
+	defaultMaxSkew = 5 * time.Minute
 
 	signingPrefix   = "whsec_"
 	signaturePrefix = "v1,"
@@ -54,7 +54,7 @@ type Options struct {
 	SigningTokens []string
 	// SecretTokens are the accepted plain values of X-Gitlab-Token, for GitLab before 19.0.
 	SecretTokens []string
-	// MaxSkew bounds the age of a signed request; zero means [DefaultMaxSkew].
+	// MaxSkew bounds the age of a signed request; zero means five minutes.
 	MaxSkew time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -80,7 +80,7 @@ func New(o Options) (*Verifier, error) {
 	}
 	v := &Verifier{maxSkew: o.MaxSkew, now: o.Now}
 	if v.maxSkew == 0 {
-		v.maxSkew = DefaultMaxSkew
+		v.maxSkew = defaultMaxSkew
 	}
 	if v.now == nil {
 		v.now = time.Now
@@ -107,9 +107,9 @@ func (v *Verifier) String() string { return "webhook.Verifier[secret]" }
 // GoString keeps the tokens out of logs.
 func (v *Verifier) GoString() string { return v.String() }
 
-// Verify reports whether the request with this header and raw body is genuine; a non-nil error is one of the
-// Err values above. With signing tokens configured the signature decides, and X-Gitlab-Token is looked at
-// only where it is sent along; otherwise X-Gitlab-Token decides.
+// Verify reports whether the request with this header and raw body is genuine; a non-nil error matches
+// [ErrUnauthorized] and says which check failed. With signing tokens configured the signature decides, and
+// X-Gitlab-Token is looked at only where it is sent along; otherwise X-Gitlab-Token decides.
 func (v *Verifier) Verify(header http.Header, body []byte) error {
 	if len(v.keys) > 0 {
 		if err := v.verifySignature(header, body); err != nil {
@@ -125,26 +125,26 @@ func (v *Verifier) Verify(header http.Header, body []byte) error {
 func (v *Verifier) verifySignature(header http.Header, body []byte) error {
 	signatures := header.Get("webhook-signature")
 	if signatures == "" {
-		return ErrMissingSignature
+		return errMissingSignature
 	}
 	id := header.Get("webhook-id")
 	if id == "" || len(id) > maxIDBytes {
-		return ErrMissingID
+		return errMissingID
 	}
 	stamp := header.Get("webhook-timestamp")
 	if stamp == "" {
-		return ErrMissingTimestamp
+		return errMissingTimestamp
 	}
 	seconds, err := strconv.ParseInt(stamp, 10, 64)
 	if err != nil {
-		return ErrBadTimestamp
+		return errBadTimestamp
 	}
 	if !v.signedBy(signatures, id, stamp, body) {
-		return ErrBadSignature
+		return errBadSignature
 	}
 	// Only somebody who knows the key learns about the clock.
 	if age := v.now().Sub(time.Unix(seconds, 0)); age > v.maxSkew || age < -v.maxSkew {
-		return ErrStaleTimestamp
+		return errStaleTimestamp
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (v *Verifier) signedBy(signatures, id, stamp string, body []byte) bool {
 func (v *Verifier) verifyToken(header http.Header) error {
 	given := header.Get("X-Gitlab-Token")
 	if given == "" {
-		return ErrMissingToken
+		return errMissingToken
 	}
 	// Hashing first makes the comparison independent of the lengths too.
 	sum := sha256.Sum256([]byte(given))
@@ -185,7 +185,7 @@ func (v *Verifier) verifyToken(header http.Header) error {
 		ok |= subtle.ConstantTimeCompare(want[:], sum[:])
 	}
 	if ok != 1 {
-		return ErrWrongToken
+		return errWrongToken
 	}
 	return nil
 }
