@@ -2,6 +2,7 @@ package gitlabsim
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -111,7 +112,7 @@ func (g *GitLab) statusEntity(s *Status) obj {
 	}
 }
 
-func (g *GitLab) environmentEntity(p *project, e *Environment) obj {
+func (g *GitLab) environmentEntity(e *Environment) obj {
 	var agent any
 	if e.ClusterAgentID != 0 {
 		agent = obj{"id": e.ClusterAgentID, "name": "agent"}
@@ -194,7 +195,7 @@ func deliveryEntity(d *delivery) any {
 	}
 	status := any("internal error")
 	if d.Status != 0 {
-		status = fmt.Sprint(d.Status)
+		status = strconv.Itoa(d.Status)
 	}
 	return obj{
 		"id": d.ID, "url": d.hook.URL, "trigger": d.trigger, "request_headers": headers, "request_data": rawJSON(d.Body),

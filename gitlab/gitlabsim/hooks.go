@@ -64,8 +64,8 @@ type Hook struct {
 	CreatedAt         time.Time
 }
 
-// AllEvents switches on every event that the simulator sends.
-func AllEvents() map[string]bool {
+// allEvents switches on every event that the simulator sends.
+func allEvents() map[string]bool {
 	return map[string]bool{
 		eventMergeRequest: true, eventPipeline: true, eventJob: true, eventNote: true, eventConfidentialNote: true,
 		eventDeployment: true, eventEmoji: true,
@@ -81,7 +81,7 @@ func (g *GitLab) AddHook(projectID int64, h Hook) (int64, error) {
 		return 0, fmt.Errorf("add hook to project %d: no such project", projectID)
 	}
 	if h.Events == nil {
-		h.Events = AllEvents()
+		h.Events = allEvents()
 	}
 	if why := checkHook(&h); why != "" {
 		return 0, fmt.Errorf("add hook to project %d: %s", projectID, why)
@@ -280,7 +280,7 @@ func (g *GitLab) deliver(req *http.Request) (int, string) {
 	if err != nil {
 		return 0, err.Error()
 	}
-	defer resp.Body.Close() //nolint:errcheck // nothing is lost
+	defer resp.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, 8<<10))
 	if err != nil {
 		return 0, err.Error()

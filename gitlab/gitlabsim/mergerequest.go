@@ -138,22 +138,6 @@ func applyDiff(p *project, sha string, files map[string]string) {
 	}
 }
 
-// CloseMergeRequest closes a merge request without merging it.
-func (g *GitLab) CloseMergeRequest(projectID, iid, byUserID int64) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	p, mr, err := g.find(projectID, iid, byUserID)
-	if err != nil {
-		return fmt.Errorf("close !%d: %w", iid, err)
-	}
-	if mr.State != "opened" {
-		return fmt.Errorf("close !%d: it is %s", iid, mr.State)
-	}
-	mr.State, mr.UpdatedAt = "closed", g.now()
-	g.emit(p, eventMergeRequest, g.mergeRequestPayload(p, mr, "close", byUserID))
-	return nil
-}
-
 // Comment writes a comment as a person does in the browser. A comment of quick actions only is never saved: then
 // the note's id is zero.
 func (g *GitLab) Comment(projectID, iid, userID int64, body string) (Note, error) {

@@ -42,18 +42,6 @@ func (g *GitLab) AddUser(u User) (User, error) {
 	return u, nil
 }
 
-// SetUserState makes a user active, blocked or deactivated. A blocked user's tokens stop working.
-func (g *GitLab) SetUserState(userID int64, state string) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	u := g.users[userID]
-	if u == nil {
-		return fmt.Errorf("set state of user %d: no such user", userID)
-	}
-	u.State = state
-	return nil
-}
-
 // AddGroup adds a group by its full path.
 func (g *GitLab) AddGroup(path string) (Group, error) {
 	g.mu.Lock()

@@ -158,7 +158,7 @@ func listEnvironments(c *call) answer {
 		}
 		found = append(found, e)
 	}
-	return paginate(c, found, func(e *Environment) any { return c.g.environmentEntity(c.p, e) })
+	return paginate(c, found, func(e *Environment) any { return c.g.environmentEntity(e) })
 }
 
 func createEnvironment(c *call) answer {
@@ -178,7 +178,7 @@ func createEnvironment(c *call) answer {
 	}
 	e := c.g.ensureEnvironment(c.p, name)
 	_ = c.describe(e)
-	return created(c.g.environmentEntity(c.p, e))
+	return created(c.g.environmentEntity(e))
 }
 
 func getEnvironment(c *call) answer {
@@ -186,7 +186,7 @@ func getEnvironment(c *call) answer {
 	if err != nil {
 		return *err
 	}
-	entity := c.g.environmentEntity(c.p, e)
+	entity := c.g.environmentEntity(e)
 	entity["last_deployment"] = nil
 	for _, d := range c.p.deployments {
 		if d.Environment == e.Name && d.Status == "success" {
@@ -206,7 +206,7 @@ func updateEnvironment(c *call) answer {
 	}
 	e.UpdatedAt = c.g.now()
 	c.g.changed()
-	return ok(c.g.environmentEntity(c.p, e))
+	return ok(c.g.environmentEntity(e))
 }
 
 // describe sets what may be changed about an environment; its name isn't among it.
@@ -253,5 +253,5 @@ func stopEnvironment(c *call) answer {
 	}
 	e.State, e.UpdatedAt = "stopped", c.g.now()
 	c.g.changed()
-	return ok(c.g.environmentEntity(c.p, e))
+	return ok(c.g.environmentEntity(e))
 }

@@ -393,16 +393,16 @@ func TestUploadAndFreeze(t *testing.T) {
 	_, err = part.Write([]byte("png"))
 	must(t, err)
 	must(t, form.Close())
-	req, err := http.NewRequestWithContext(t.Context(), "POST", w.g.URL()+"/api/v4/projects/1/uploads", &buf)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.g.URL()+"/api/v4/projects/1/uploads", &buf)
 	must(t, err)
 	req.Header.Set("Authorization", "Bearer token-bot")
 	req.Header.Set("Content-Type", form.FormDataContentType())
 	resp, err := http.DefaultClient.Do(req)
 	must(t, err)
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	must(t, err)
-	if resp.StatusCode != 201 || !strings.Contains(string(raw), `"markdown":"![chart](/uploads/`) {
+	if resp.StatusCode != http.StatusCreated || !strings.Contains(string(raw), `"markdown":"![chart](/uploads/`) {
 		t.Errorf("got %d %s", resp.StatusCode, raw)
 	}
 	w.obeysContract()

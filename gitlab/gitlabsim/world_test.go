@@ -253,7 +253,7 @@ func (w *world) try(person, method, path string, body any) (reply, error) {
 	if err != nil {
 		return reply{}, err
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end
+	defer resp.Body.Close()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return reply{}, err

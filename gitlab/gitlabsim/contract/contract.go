@@ -26,7 +26,7 @@ type Contract struct {
 	router routers.Router
 }
 
-// New loads the document (YAML), patches its known errors (see [Patches]) and makes its bodies closed.
+// New loads the document (YAML), patches its known errors (see [patches]) and makes its bodies closed.
 func New(openapiYAML []byte) (*Contract, error) {
 	doc, err := openapi3.NewLoader().LoadFromData(openapiYAML)
 	if err != nil {
@@ -34,7 +34,7 @@ func New(openapiYAML []byte) (*Contract, error) {
 	}
 	doc.Servers = nil
 	doc.Security = nil
-	for _, p := range Patches() {
+	for _, p := range patches() {
 		if err := p.apply(doc); err != nil {
 			return nil, fmt.Errorf("patch OpenAPI document, %s: %w", p.What, err)
 		}
@@ -77,7 +77,7 @@ func closeSchema(ref *openapi3.SchemaRef) {
 }
 
 // Check says what is wrong with a request. The URL needs the path as it was sent (escaped) and the query; the body
-// may be nil. An operation that the document doesn't have is an error unless [Extra] names it.
+// may be nil. An operation that the document doesn't have is an error unless [extra] names it.
 func (c *Contract) Check(method, rawURL string, header http.Header, body []byte) error {
 	u, err := url.Parse(rawURL)
 	if err != nil {
@@ -93,7 +93,7 @@ func (c *Contract) Check(method, rawURL string, header http.Header, body []byte)
 	u.RawPath = strings.TrimSuffix(u.EscapedPath(), ".tar.gz")
 	u.Path = strings.TrimSuffix(u.Path, ".tar.gz")
 	u.RawQuery = plainArrays(query).Encode()
-	req, err := http.NewRequest(method, u.String(), io.NopCloser(bytes.NewReader(body))) //nolint:noctx // nothing is sent
+	req, err := http.NewRequest(method, u.String(), io.NopCloser(bytes.NewReader(body)))
 	if err != nil {
 		return fmt.Errorf("check request: %w", err)
 	}

@@ -8,15 +8,15 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 )
 
-// Patch is a known error of the published document and its correction.
-type Patch struct {
+// patch is a known error of the published document and its correction.
+type patch struct {
 	What  string
 	apply func(*openapi3.T) error
 }
 
-// Patches are all corrections that [New] makes.
-func Patches() []Patch {
-	return []Patch{
+// patches are all corrections that [New] makes.
+func patches() []patch {
+	return []patch{
 		{
 			What: "POST /projects/{id}/trigger/pipeline takes a ref, which its body lacks",
 			apply: func(doc *openapi3.T) error {
@@ -127,17 +127,17 @@ func each(doc *openapi3.T, visit func(*openapi3.Schema)) {
 	}
 }
 
-// Operation is a method and a path below /api/v4 in which * stands for one segment.
-type Operation struct {
+// operation is a method and a path below /api/v4 in which * stands for one segment.
+type operation struct {
 	Method string
 	Path   string
 	Why    string
 }
 
-// Extra are the operations that Slipway may call though the subset doesn't have them. [Contract.Check] accepts them
+// extra are the operations that Slipway may call though the subset doesn't have them. [Contract.Check] accepts them
 // without looking at parameters.
-func Extra() []Operation {
-	return []Operation{
+func extra() []operation {
+	return []operation{
 		{http.MethodPost, "projects/*/merge_requests/*/discussions/*/notes", "answers in the thread of a command; not in the published document's subset"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*", "looks for such an answer before writing it"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*/notes", "the same"},
@@ -146,7 +146,7 @@ func Extra() []Operation {
 
 func allowed(method, escapedPath string) bool {
 	got := strings.Split(strings.TrimPrefix(escapedPath, "/api/v4/"), "/")
-	for _, op := range Extra() {
+	for _, op := range extra() {
 		want := strings.Split(op.Path, "/")
 		if op.Method != method || len(want) != len(got) {
 			continue
