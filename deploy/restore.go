@@ -63,7 +63,10 @@ func (e *Executor) brought(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	}
 	claim.Delivery = t.Delivery.ID
 	stage, err := definition(t, a.Stage)
-	if err != nil || stage.Deploy == nil {
+	if err != nil {
+		return manifest.Set{}, claim, err
+	}
+	if stage.Deploy == nil {
 		return manifest.Set{}, claim, nil
 	}
 	set, err := e.render(ctx, t, *stage.Deploy)

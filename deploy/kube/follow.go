@@ -135,7 +135,7 @@ func (n *Namespace) listPage(ctx context.Context, w *watched, changed func(), op
 // returned version is where to go on.
 func (n *Namespace) watchOnce(ctx context.Context, w *watched, version string, changed func()) (string, error) {
 	const length = 5 * time.Minute
-	seconds := int64(length/time.Second) + rand.Int64N(60)
+	seconds := int64(length/time.Second) + rand.Int64N(60) //nolint:gosec // so that not all ask anew at once
 	// A server that is gone without a word doesn't end the watch in time.
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second+30*time.Second)
 	defer cancel()
@@ -239,11 +239,11 @@ func (b *backoff) sleep(ctx context.Context) {
 	const first, longest = 250 * time.Millisecond, 10 * time.Second
 	pause := min(first<<min(b.n, 10), longest)
 	b.n++
-	wait(ctx, pause/2+rand.N(pause/2))
+	wait(ctx, pause/2+rand.N(pause/2)) //nolint:gosec // jitter
 }
 
 func (b *backoff) sleepShortly(ctx context.Context) {
-	wait(ctx, 50*time.Millisecond+rand.N(50*time.Millisecond))
+	wait(ctx, 50*time.Millisecond+rand.N(50*time.Millisecond)) //nolint:gosec // jitter
 }
 
 func wait(ctx context.Context, d time.Duration) {

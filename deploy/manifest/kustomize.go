@@ -35,7 +35,7 @@ func Missing(files fs.FS, at string, limits Limits) ([]string, error) {
 	}
 	w := &walk{reader: &reader{files: files, limits: limits.withDefaults()}, seen: map[string]bool{}}
 	if name, err := w.find(at); err != nil || name == "" {
-		return nil, nil // Render tells what is wrong
+		return nil, nil //nolint:nilerr // Render tells what is wrong
 	}
 	if err := w.folder(at, nil); err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package manifest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path"
@@ -53,7 +54,7 @@ func eachJSON(name string, content []byte, add func(any, Origin) error) error {
 		var raw json.RawMessage
 		from := Origin{File: name, Document: n, Line: 1 + bytes.Count(content[:decoder.InputOffset()], []byte("\n"))}
 		err := decoder.Decode(&raw)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		var value any

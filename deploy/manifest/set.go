@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -62,7 +63,7 @@ func (s Set) Encode() ([]byte, error) {
 func Decode(data []byte) (Set, error) {
 	var list []any
 	if err := utiljson.Unmarshal(data, &list); err != nil {
-		return Set{}, fmt.Errorf("decode manifests: not a JSON list") // without the cause, which may show a value
+		return Set{}, errors.New("decode manifests: not a JSON list") // without the cause, which may show a value
 	}
 	set := Set{Objects: make([]Object, 0, len(list))}
 	for i, item := range list {
@@ -134,7 +135,7 @@ type Error struct {
 // Error is "file:line (document 2): what (hint)".
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.Origin.String())
+	b.WriteString(e.Origin.String()) //nolint:staticcheck // QF1008: String alone would read as the whole error
 	if b.Len() > 0 {
 		b.WriteString(": ")
 	}

@@ -140,7 +140,7 @@ func (f *Faults) wrap(next http.Handler) http.Handler {
 }
 
 func serverFailure(code int) *metav1.Status {
-	s := &metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: metav1.StatusReasonInternalError, Message: "Internal error occurred: etcdserver: request timed out"} //nolint:gosec // an HTTP status
+	s := &metav1.Status{Status: metav1.StatusFailure, Code: int32(code), Reason: metav1.StatusReasonInternalError, Message: "Internal error occurred: etcdserver: request timed out"}
 	switch code {
 	case http.StatusServiceUnavailable:
 		s.Reason, s.Message = metav1.StatusReasonServiceUnavailable, "apiserver not ready"
@@ -204,7 +204,7 @@ func (t *trackingListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := t.Listener.Accept()
 		if err != nil {
-			return nil, err //nolint:wrapcheck // net/http looks at it
+			return nil, err // net/http looks at it
 		}
 		if t.faults.isUnreachable() {
 			_ = conn.Close()
@@ -246,5 +246,5 @@ type trackedConn struct {
 // Close ends the connection and forgets it.
 func (c *trackedConn) Close() error {
 	c.gone(c)
-	return c.Conn.Close() //nolint:wrapcheck // net/http looks at it
+	return c.Conn.Close() // net/http looks at it
 }

@@ -23,7 +23,7 @@ func (s *Sim) dispatch(w http.ResponseWriter, r *request) {
 		s.serveLog(w, r)
 	case r.subresource == "scale" && r.kind.Scale:
 		s.serveScale(w, r)
-	case r.subresource != "" && !(r.subresource == "status" && r.kind.Status):
+	case r.subresource != "" && (r.subresource != "status" || !r.kind.Status):
 		notThere(w)
 	case r.verb == "watch":
 		s.serveWatch(w, r)
@@ -177,19 +177,28 @@ func (s *Sim) judgeUnknown(w http.ResponseWriter, r *request, problems []error) 
 	return nil
 }
 
+// readWrite reads how to write and what. If it can't, it has answered.
+func (s *Sim) readWrite(w http.ResponseWriter, r *request) (registry.Write, registry.Object, bool) {
+	options, err := write(r)
+	if err != nil {
+		writeError(w, err)
+		return options, nil, false
+	}
+	obj, err := s.readObject(w, r)
+	if err != nil {
+		writeError(w, err)
+		return options, nil, false
+	}
+	return options, obj, true
+}
+
 func (s *Sim) serveCreate(w http.ResponseWriter, r *request) {
 	if r.kind.Namespaced && r.namespace == "" {
 		writeError(w, apierrors.NewBadRequest("an empty namespace may not be set during creation"))
 		return
 	}
-	options, err := write(r)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	obj, err := s.readObject(w, r)
-	if err != nil {
-		writeError(w, err)
+	options, obj, ok := s.readWrite(w, r)
+	if !ok {
 		return
 	}
 	made, err := s.reg.Create(r.resource, obj, named(r, options))
@@ -197,14 +206,8 @@ func (s *Sim) serveCreate(w http.ResponseWriter, r *request) {
 }
 
 func (s *Sim) serveUpdate(w http.ResponseWriter, r *request) {
-	options, err := write(r)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	obj, err := s.readObject(w, r)
-	if err != nil {
-		writeError(w, err)
+	options, obj, ok := s.readWrite(w, r)
+	if !ok {
 		return
 	}
 	if obj.GetName() != r.name {
@@ -324,7 +327,7 @@ func (s *Sim) serveScale(w http.ResponseWriter, r *request) {
 
 func (s *Sim) scale(r *request) (*autoscalingv1.Scale, error) {
 	if r.verb == "get" {
-		return s.reg.Scale(r.resource, r.namespace, r.name) //nolint:wrapcheck // already the server's own status
+		return s.reg.Scale(r.resource, r.namespace, r.name) // already the server's own status
 	}
 	options, err := write(r)
 	if err != nil {
@@ -338,11 +341,11 @@ func (s *Sim) scale(r *request) (*autoscalingv1.Scale, error) {
 	case "update":
 		wanted := &autoscalingv1.Scale{}
 		if err := s.reg.DecodeInto(body, mediaType(r), wanted); err != nil {
-			return nil, err //nolint:wrapcheck // already the server's own status
+			return nil, err // already the server's own status
 		}
-		return s.reg.SetScale(r.resource, r.namespace, r.name, wanted, named(r, options)) //nolint:wrapcheck // already the server's own status
+		return s.reg.SetScale(r.resource, r.namespace, r.name, wanted, named(r, options)) // already the server's own status
 	case "patch":
-		return s.reg.PatchScale(r.resource, r.namespace, r.name, types.PatchType(mediaType(r)), body, named(r, options)) //nolint:wrapcheck // already the server's own status
+		return s.reg.PatchScale(r.resource, r.namespace, r.name, types.PatchType(mediaType(r)), body, named(r, options)) // already the server's own status
 	default:
 		return nil, apierrors.NewMethodNotSupported(r.kind.GroupResource(), r.verb)
 	}

@@ -29,7 +29,7 @@ func selection(r *request) (func(registry.Object) bool, error) {
 		}
 	}
 	if byLabel.Empty() && byField.Empty() {
-		return nil, nil //nolint:nilnil // no function is the wish for all
+		return nil, nil // no function is the wish for all
 	}
 	return func(o registry.Object) bool {
 		return byLabel.Matches(labels.Set(o.GetLabels())) && (byField.Empty() || byField.Matches(fieldsOf(o)))

@@ -138,7 +138,7 @@ func New(opts Options) (*Sim, error) {
 
 // Start serves the API over HTTPS on the address, "127.0.0.1:0" for a free port of this machine.
 func (s *Sim) Start(addr string) error {
-	raw, err := net.Listen("tcp", addr) //nolint:noctx // it returns at once
+	raw, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("kubesim: %w", err)
 	}

@@ -14,7 +14,6 @@ import (
 	coreconfig "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/restmapper"
 )
 
@@ -54,8 +53,8 @@ func applyCreates(e *env) {
 	if own < 0 {
 		e.Fatalf("managed fields don't have the manager: %+v", d.ManagedFields)
 	}
-	e.wantContains("what the manager owns", string(d.ManagedFields[own].FieldsV1.Raw), `f:replicas`, `k:{\"name\":\"web\"}`, `f:image`)
-	if strings.Contains(string(d.ManagedFields[own].FieldsV1.Raw), "progressDeadlineSeconds") {
+	e.wantContains("what the manager owns", d.ManagedFields[own].FieldsV1.GetRawString(), `f:replicas`, `k:{\"name\":\"web\"}`, `f:image`)
+	if strings.Contains(d.ManagedFields[own].FieldsV1.GetRawString(), "progressDeadlineSeconds") {
 		e.Error("the manager owns a field that it did not apply")
 	}
 }
@@ -87,7 +86,7 @@ func applyConflict(e *env) {
 
 func statusOf(e *env, err error) metav1.Status {
 	e.Helper()
-	status, ok := err.(apierrors.APIStatus) //nolint:errorlint // client-go returns it unwrapped
+	status, ok := err.(apierrors.APIStatus)
 	if !ok || status.Status().Details == nil {
 		e.Fatalf("error %v has no status with details", err)
 	}
@@ -106,8 +105,8 @@ func applyForce(e *env) {
 		e.Errorf("image is %q, want shop:2", got)
 	}
 	for _, m := range d.ManagedFields {
-		if m.Manager == manager && strings.Contains(string(m.FieldsV1.Raw), "f:image") {
-			e.Errorf("the former manager still owns the image: %s", m.FieldsV1.Raw)
+		if m.Manager == manager && strings.Contains(m.FieldsV1.GetRawString(), "f:image") {
+			e.Errorf("the former manager still owns the image: %s", m.FieldsV1.GetRawString())
 		}
 	}
 }
@@ -188,7 +187,7 @@ func applyByMapping(e *env) {
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(client))
 	for _, object := range manifests() {
-		gvk := schema.FromAPIVersionAndKind(object["apiVersion"].(string), object["kind"].(string)) //nolint:forcetypeassert // strings in the same file
+		gvk := schema.FromAPIVersionAndKind(object["apiVersion"].(string), object["kind"].(string)) // strings in the same file
 		mapping, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
 		if err != nil {
 			e.Errorf("%s: %v", gvk, err)
@@ -197,7 +196,7 @@ func applyByMapping(e *env) {
 		if mapping.Scope.Name() != "namespace" {
 			e.Errorf("%s is of scope %s, want namespace", gvk, mapping.Scope.Name())
 		}
-		var target dynamic.ResourceInterface = e.dynamic.Resource(mapping.Resource).Namespace(e.ns)
+		target := e.dynamic.Resource(mapping.Resource).Namespace(e.ns)
 		u := &unstructured.Unstructured{Object: object}
 		first, err := target.Apply(e.ctx, u.GetName(), u, applyAs(manager))
 		if err != nil {
@@ -211,8 +210,8 @@ func applyByMapping(e *env) {
 }
 
 func manifests() []map[string]any {
-	object := func(apiVersion, kind, name string, rest map[string]any) map[string]any {
-		out := map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": name}}
+	object := func(apiVersion, kind string, rest map[string]any) map[string]any {
+		out := map[string]any{"apiVersion": apiVersion, "kind": kind, "metadata": map[string]any{"name": "all"}}
 		for k, v := range rest {
 			out[k] = v
 		}
@@ -229,16 +228,16 @@ func manifests() []map[string]any {
 	target := map[string]any{"apiVersion": "apps/v1", "kind": "Deployment", "name": "all"}
 	backend := map[string]any{"service": map[string]any{"name": "all", "port": map[string]any{"number": int64(80)}}}
 	return []map[string]any{
-		object("v1", "ConfigMap", "all", map[string]any{"data": map[string]any{"a": "b"}}),
-		object("v1", "Secret", "all", map[string]any{"stringData": map[string]any{"a": "b"}}),
-		object("v1", "ServiceAccount", "all", nil),
-		object("v1", "Service", "all", spec(map[string]any{"selector": labels, "ports": []any{map[string]any{"port": int64(80)}}})),
-		object("apps/v1", "Deployment", "all", spec(map[string]any{"replicas": int64(0), "selector": selector, "template": template})),
-		object("apps/v1", "StatefulSet", "all", spec(map[string]any{"replicas": int64(0), "serviceName": "all", "selector": selector, "template": template})),
-		object("apps/v1", "DaemonSet", "all", spec(map[string]any{"selector": selector, "template": template})),
-		object("batch/v1", "Job", "all", spec(map[string]any{"template": job})),
-		object("networking.k8s.io/v1", "Ingress", "all", spec(map[string]any{"defaultBackend": backend})),
-		object("autoscaling/v2", "HorizontalPodAutoscaler", "all", spec(map[string]any{"scaleTargetRef": target, "maxReplicas": int64(3)})),
-		object("policy/v1", "PodDisruptionBudget", "all", spec(map[string]any{"selector": selector, "minAvailable": int64(1)})),
+		object("v1", "ConfigMap", map[string]any{"data": map[string]any{"a": "b"}}),
+		object("v1", "Secret", map[string]any{"stringData": map[string]any{"a": "b"}}),
+		object("v1", "ServiceAccount", nil),
+		object("v1", "Service", spec(map[string]any{"selector": labels, "ports": []any{map[string]any{"port": int64(80)}}})),
+		object("apps/v1", "Deployment", spec(map[string]any{"replicas": int64(0), "selector": selector, "template": template})),
+		object("apps/v1", "StatefulSet", spec(map[string]any{"replicas": int64(0), "serviceName": "all", "selector": selector, "template": template})),
+		object("apps/v1", "DaemonSet", spec(map[string]any{"selector": selector, "template": template})),
+		object("batch/v1", "Job", spec(map[string]any{"template": job})),
+		object("networking.k8s.io/v1", "Ingress", spec(map[string]any{"defaultBackend": backend})),
+		object("autoscaling/v2", "HorizontalPodAutoscaler", spec(map[string]any{"scaleTargetRef": target, "maxReplicas": int64(3)})),
+		object("policy/v1", "PodDisruptionBudget", spec(map[string]any{"selector": selector, "minAvailable": int64(1)})),
 	}
 }

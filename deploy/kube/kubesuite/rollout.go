@@ -307,7 +307,7 @@ func scaling(e *env) {
 	}
 	owners := map[string]bool{}
 	for _, m := range d.ManagedFields {
-		if strings.Contains(string(m.FieldsV1.Raw), "f:replicas") && m.Subresource != "status" {
+		if strings.Contains(m.FieldsV1.GetRawString(), "f:replicas") && m.Subresource != "status" {
 			owners[m.Manager+"/"+m.Subresource] = true
 		}
 	}

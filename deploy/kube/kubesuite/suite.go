@@ -68,7 +68,7 @@ type test struct {
 type env struct {
 	*testing.T
 	opts    Options
-	ctx     context.Context //nolint:containedctx // the test's own, which ends with it
+	ctx     context.Context // the test's own, which ends with it
 	config  *rest.Config
 	client  kubernetes.Interface
 	dynamic dynamic.Interface

@@ -133,9 +133,9 @@ func routeWeights(e *env) {
 		e.Fatalf("move weights: %v", err)
 	}
 	rules, _, _ := unstructured.NestedSlice(moved.Object, "spec", "rules")
-	refs, _, _ := unstructured.NestedSlice(rules[0].(map[string]any), "backendRefs") //nolint:forcetypeassert // applied above
+	refs, _, _ := unstructured.NestedSlice(rules[0].(map[string]any), "backendRefs") // applied above
 	for i, want := range []int64{90, 10} {
-		if got := refs[i].(map[string]any)["weight"]; got != want { //nolint:forcetypeassert // applied above
+		if got := refs[i].(map[string]any)["weight"]; got != want { // applied above
 			e.Errorf("weight %d is %v, want %d", i, got, want)
 		}
 	}

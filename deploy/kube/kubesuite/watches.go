@@ -20,18 +20,17 @@ func watchTests() []test {
 	}
 }
 
-func (e *env) configMap(name, value string) *corev1.ConfigMap {
+func (e *env) configMap(name, value string) {
 	e.Helper()
 	client := e.client.CoreV1().ConfigMaps(e.ns)
 	cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"value": value}}, Data: map[string]string{"value": value}}
-	out, err := client.Create(e.ctx, cm, metav1.CreateOptions{})
+	_, err := client.Create(e.ctx, cm, metav1.CreateOptions{})
 	if err != nil {
-		out, err = client.Update(e.ctx, cm, metav1.UpdateOptions{})
+		_, err = client.Update(e.ctx, cm, metav1.UpdateOptions{})
 	}
 	if err != nil {
 		e.Fatalf("write %s: %v", name, err)
 	}
-	return out
 }
 
 func (e *env) watchMaps(options metav1.ListOptions) watch.Interface {
@@ -44,20 +43,20 @@ func (e *env) watchMaps(options metav1.ListOptions) watch.Interface {
 	return w
 }
 
-// want takes the next event and holds it to its type, name and value.
-func (e *env) want(w watch.Interface, kind watch.EventType, name, value string) *corev1.ConfigMap {
+// want takes the next event and holds it to its type, the map named a, and its value.
+func (e *env) want(w watch.Interface, kind watch.EventType, value string) *corev1.ConfigMap {
 	e.Helper()
 	ctx, cancel := context.WithTimeout(e.ctx, e.opts.Patience)
 	defer cancel()
 	select {
 	case ev, open := <-w.ResultChan():
 		cm, ok := ev.Object.(*corev1.ConfigMap)
-		if !open || !ok || ev.Type != kind || cm.Name != name || cm.Data["value"] != value {
-			e.Fatalf("event is %s %+v (open: %v), want %s %s=%s", ev.Type, ev.Object, open, kind, name, value)
+		if !open || !ok || ev.Type != kind || cm.Name != "a" || cm.Data["value"] != value {
+			e.Fatalf("event is %s %+v (open: %v), want %s a=%s", ev.Type, ev.Object, open, kind, value)
 		}
 		return cm
 	case <-ctx.Done():
-		e.Fatalf("no event came, want %s %s=%s", kind, name, value)
+		e.Fatalf("no event came, want %s a=%s", kind, value)
 		return nil
 	}
 }
@@ -79,9 +78,9 @@ func watchDelivers(e *env) {
 	if err := e.client.CoreV1().ConfigMaps(e.ns).Delete(e.ctx, "a", metav1.DeleteOptions{}); err != nil {
 		e.Fatal(err)
 	}
-	first := e.want(w, watch.Added, "a", "1")
-	second := e.want(w, watch.Modified, "a", "2")
-	last := e.want(w, watch.Deleted, "a", "2")
+	first := e.want(w, watch.Added, "1")
+	second := e.want(w, watch.Modified, "2")
+	last := e.want(w, watch.Deleted, "2")
 	if first.ResourceVersion == second.ResourceVersion || second.ResourceVersion == last.ResourceVersion {
 		e.Errorf("resource versions are %s, %s, %s; want each its own", first.ResourceVersion, second.ResourceVersion, last.ResourceVersion)
 	}
@@ -90,16 +89,16 @@ func watchDelivers(e *env) {
 func watchResumes(e *env) {
 	w := e.watchMaps(metav1.ListOptions{ResourceVersion: e.mapsVersion(), FieldSelector: "metadata.name=a"})
 	e.configMap("a", "1")
-	from := e.want(w, watch.Added, "a", "1").ResourceVersion
+	from := e.want(w, watch.Added, "1").ResourceVersion
 	w.Stop()
 	e.configMap("a", "2")
 	e.configMap("a", "3")
 	again := e.watchMaps(metav1.ListOptions{ResourceVersion: from, FieldSelector: "metadata.name=a"})
-	e.want(again, watch.Modified, "a", "2")
-	e.want(again, watch.Modified, "a", "3")
+	e.want(again, watch.Modified, "2")
+	e.want(again, watch.Modified, "3")
 	// Without a version a watch begins with what there is.
 	fresh := e.watchMaps(metav1.ListOptions{FieldSelector: "metadata.name=a"})
-	e.want(fresh, watch.Added, "a", "3")
+	e.want(fresh, watch.Added, "3")
 }
 
 func watchSelects(e *env) {
@@ -107,8 +106,8 @@ func watchSelects(e *env) {
 	e.configMap("a", "off")
 	e.configMap("a", "on")
 	e.configMap("a", "off")
-	e.want(w, watch.Added, "a", "on")
-	e.want(w, watch.Deleted, "a", "on")
+	e.want(w, watch.Added, "on")
+	e.want(w, watch.Deleted, "on")
 }
 
 func informerFollows(e *env) {

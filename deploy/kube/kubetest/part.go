@@ -28,7 +28,7 @@ func startPart(executable, dir, name string, env, flags []string) (*part, error)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }() // the program has a handle of its own
 	command := exec.Command(executable, append([]string{name}, flags...)...)
 	command.Dir = dir
 	command.Env = append(os.Environ(), env...)

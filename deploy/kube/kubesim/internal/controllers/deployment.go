@@ -100,10 +100,10 @@ func (l *Loop) prepareRollout(r *rollout) (*appsv1.DeploymentCondition, error) {
 		return nil, l.syncRevision(r, latest+1)
 	}
 	if r.d.Spec.Paused {
-		return nil, nil //nolint:nilnil // a paused Deployment starts nothing, and there is nothing to say about it
+		return nil, nil // a paused Deployment starts nothing, and there is nothing to say about it
 	}
 	if r.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType && l.oldPodsRemain(*r) {
-		return nil, nil //nolint:nilnil // the old pods go first
+		return nil, nil // the old pods go first
 	}
 	made, err := l.createReplicaSet(r, latest+1)
 	if err != nil {
@@ -211,7 +211,7 @@ func (l *Loop) resizeSets(r *rollout, sizes map[string]int32) error {
 	for i, rs := range r.all() {
 		size, resize := sizes[rs.Name]
 		if !resize {
-			if !(r.scaling() && *rs.Spec.Replicas > 0) {
+			if !r.scaling() || *rs.Spec.Replicas == 0 {
 				continue
 			}
 			size = *rs.Spec.Replicas

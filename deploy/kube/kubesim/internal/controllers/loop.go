@@ -227,7 +227,7 @@ func (l *Loop) reconcile(it item) (time.Duration, error) {
 	}
 	obj, err := l.reg.Get(it.resource, it.namespace, it.name)
 	if err != nil {
-		return 0, err //nolint:wrapcheck // a missing object is nothing to do, and the caller checks for it
+		return 0, err // a missing object is nothing to do, and the caller checks for it
 	}
 	switch it.resource {
 	case registry.Namespaces:

@@ -36,7 +36,7 @@ func (l *Loop) leaving(owner registry.Object) *int32 {
 	found, _ := l.reg.List(registry.Pods, owner.GetNamespace(), func(o registry.Object) bool {
 		return metav1.IsControlledBy(o, owner) && o.GetDeletionTimestamp() != nil
 	})
-	n := int32(len(found)) //nolint:gosec // a few pods
+	n := int32(len(found))
 	return &n
 }
 
@@ -84,7 +84,7 @@ func (l *Loop) reconcileReplicaSet(obj registry.Object) (time.Duration, error) {
 	_, err := l.reg.Modify(registry.ReplicaSets, rs.Namespace, rs.Name, write, func(o registry.Object) error {
 		if current, ok := o.(*appsv1.ReplicaSet); ok {
 			s := &current.Status
-			s.Replicas, s.FullyLabeledReplicas = int32(len(pods)), int32(len(pods)) //nolint:gosec // a few pods
+			s.Replicas, s.FullyLabeledReplicas = int32(len(pods)), int32(len(pods))
 			s.ReadyReplicas, s.AvailableReplicas = ready, available
 			s.TerminatingReplicas = leaving
 			s.ObservedGeneration = rs.Generation
@@ -159,7 +159,7 @@ func (l *Loop) createPod(owner registry.Object, template *corev1.PodTemplateSpec
 	made, err := l.reg.Create(registry.Pods, pod, registry.Write{Manager: managerName})
 	if err != nil {
 		l.event(owner, sourceOf(owner), corev1.EventTypeWarning, "FailedCreate", "Error creating: "+err.Error())
-		return nil, err //nolint:wrapcheck // shown as the condition's message, which is the server's own
+		return nil, err // shown as the condition's message, which is the server's own
 	}
 	l.event(owner, sourceOf(owner), corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: "+made.GetName())
 	out, ok := made.(*corev1.Pod)

@@ -37,7 +37,7 @@ func bounds(d *appsv1.Deployment) (surge, unavailable int32) {
 	if s == 0 && u == 0 {
 		u = 1
 	}
-	return int32(s), min(int32(u), *d.Spec.Replicas) //nolint:gosec // a few pods
+	return int32(s), min(int32(u), *d.Spec.Replicas)
 }
 
 func (r rollout) all() []*appsv1.ReplicaSet {

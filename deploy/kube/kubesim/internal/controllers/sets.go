@@ -109,7 +109,7 @@ func (l *Loop) reconcileStatefulSet(obj registry.Object) error {
 			return nil
 		}
 		s := &current.Status
-		s.ObservedGeneration, s.Replicas, s.ReadyReplicas, s.AvailableReplicas = set.Generation, int32(len(pods)), ready, available //nolint:gosec // a few pods
+		s.ObservedGeneration, s.Replicas, s.ReadyReplicas, s.AvailableReplicas = set.Generation, int32(len(pods)), ready, available
 		s.UpdatedReplicas, s.UpdateRevision = countOf(pods, hash), hash
 		if s.CurrentRevision == "" || s.UpdatedReplicas == *set.Spec.Replicas && s.ReadyReplicas == *set.Spec.Replicas {
 			s.CurrentRevision = hash
@@ -143,8 +143,8 @@ func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
 	write := registry.Write{Manager: managerName, Subresource: "status"}
 	_, err := l.reg.Modify(registry.DaemonSets, set.Namespace, set.Name, write, func(o registry.Object) error {
 		if current, ok := o.(*appsv1.DaemonSet); ok {
-			s, n := &current.Status, int32(l.Nodes)                                                                        //nolint:gosec // a few nodes
-			s.ObservedGeneration, s.DesiredNumberScheduled, s.CurrentNumberScheduled = set.Generation, n, int32(len(pods)) //nolint:gosec // a few pods
+			s, n := &current.Status, int32(l.Nodes)
+			s.ObservedGeneration, s.DesiredNumberScheduled, s.CurrentNumberScheduled = set.Generation, n, int32(len(pods))
 			s.UpdatedNumberScheduled = countOf(pods, hash)
 			s.NumberReady, s.NumberAvailable, s.NumberUnavailable = ready, available, n-available
 		}

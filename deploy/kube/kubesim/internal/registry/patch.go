@@ -145,17 +145,9 @@ func (r *Registry) applyLive(k *Kind, live Object, config *unstructured.Unstruct
 	if !ok {
 		return nil, fmt.Errorf("apply %s: got %T", config.GetName(), merged)
 	}
-	if err := keepIdentity(k, live, obj); err != nil {
+	if obj, err = r.within(k, live, obj, w); err != nil {
 		return nil, err
 	}
-	if w.Subresource == "status" {
-		if obj, err = onlyStatus(k, live, obj); err != nil {
-			return nil, err
-		}
-	} else {
-		copyStatus(k, live, obj)
-	}
-	r.setDefaults(obj)
 	return r.replace(k, live, obj, w)
 }
 

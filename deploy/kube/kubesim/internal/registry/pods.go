@@ -112,9 +112,9 @@ func validatePodUpdate(obj, live *corev1.Pod, spec *field.Path) field.ErrorList 
 }
 
 func qosClass(s *corev1.PodSpec) corev1.PodQOSClass {
-	guaranteed, any := true, false
+	guaranteed, asks := true, false
 	for _, c := range s.Containers {
-		any = any || len(c.Resources.Requests)+len(c.Resources.Limits) > 0
+		asks = asks || len(c.Resources.Requests)+len(c.Resources.Limits) > 0
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 			limit, ok := c.Resources.Limits[name]
 			request := c.Resources.Requests[name]
@@ -122,7 +122,7 @@ func qosClass(s *corev1.PodSpec) corev1.PodQOSClass {
 		}
 	}
 	switch {
-	case !any:
+	case !asks:
 		return corev1.PodQOSBestEffort
 	case guaranteed:
 		return corev1.PodQOSGuaranteed

@@ -135,9 +135,8 @@ func ownScale(k *Kind, parent []metav1.ManagedFieldsEntry, manager string, now m
 	})
 	entry := metav1.ManagedFieldsEntry{
 		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "scale", Time: &now,
-		APIVersion: "autoscaling/v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{},
+		APIVersion: "autoscaling/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`),
 	}
-	entry.FieldsV1.Raw = []byte(`{"f:spec":{"f:replicas":{}}}`)
 	entries, err := handler.ToParent([]metav1.ManagedFieldsEntry{entry})
 	if err != nil {
 		return nil, fmt.Errorf("read managed fields: %w", err)

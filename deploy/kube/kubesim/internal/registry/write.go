@@ -65,7 +65,7 @@ func (r *Registry) create(k *Kind, obj Object, w Write) (Object, error) {
 	clearStatus(k, obj)
 	r.prepareCreate(obj)
 	if errs := validate(k, obj, nil); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(k.GroupVersionKind.GroupKind(), obj.GetName(), errs)
+		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
 	}
 	if _, err := r.get(k, obj.GetNamespace(), obj.GetName()); err == nil {
 		return nil, apierrors.NewAlreadyExists(k.GroupResource(), obj.GetName())
@@ -127,8 +127,8 @@ func (r *Registry) Modify(resource, namespace, name string, w Write, edit func(O
 	})
 }
 
-// change reads, lets make compute the new version, and stores it, all under the lock.
-func (r *Registry) change(resource, namespace, name string, w Write, make func(*Kind, Object) (Object, error)) (Object, error) {
+// change reads, lets renew compute the new version, and stores it, all under the lock.
+func (r *Registry) change(resource, namespace, name string, w Write, renew func(*Kind, Object) (Object, error)) (Object, error) {
 	k, err := r.kind(resource)
 	if err != nil {
 		return nil, err
@@ -139,14 +139,27 @@ func (r *Registry) change(resource, namespace, name string, w Write, make func(*
 	if err != nil {
 		return nil, err
 	}
-	obj, err := make(k, live)
+	obj, err := renew(k, live)
 	if err != nil {
 		return nil, err
 	}
+	if obj, err = r.within(k, live, obj, w); err != nil {
+		return nil, err
+	}
+	if w.Subresource != "scale" { // a scale has moved its one field's owner by itself
+		obj = tracked(r.fields[fieldsKey(k, w.Subresource)], live, obj, w.Manager)
+	}
+	return r.replace(k, live, obj, w)
+}
+
+// within leaves of the new version what the write may change: not who the object is, and either the status or all
+// but the status. Defaults are set.
+func (r *Registry) within(k *Kind, live, obj Object, w Write) (Object, error) {
 	if err := keepIdentity(k, live, obj); err != nil {
 		return nil, err
 	}
 	if w.Subresource == "status" {
+		var err error
 		if obj, err = onlyStatus(k, live, obj); err != nil {
 			return nil, err
 		}
@@ -154,10 +167,7 @@ func (r *Registry) change(resource, namespace, name string, w Write, make func(*
 		copyStatus(k, live, obj)
 	}
 	r.setDefaults(obj)
-	if w.Subresource != "scale" { // a scale has moved its one field's owner by itself
-		obj = tracked(r.fields[fieldsKey(k, w.Subresource)], live, obj, w.Manager)
-	}
-	return r.replace(k, live, obj, w)
+	return obj, nil
 }
 
 // replace is what an update, a patch and an apply share; fields are tracked and defaults set.
@@ -168,7 +178,7 @@ func (r *Registry) replace(k *Kind, live, obj Object, w Write) (Object, error) {
 		obj.SetGeneration(live.GetGeneration() + 1)
 	}
 	if errs := validate(k, obj, live); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(k.GroupVersionKind.GroupKind(), obj.GetName(), errs)
+		return nil, apierrors.NewInvalid(k.GroupKind(), obj.GetName(), errs)
 	}
 	if r.admit != nil && w.Subresource != "status" {
 		if err := r.admit(k, obj, false, r.count); err != nil {
