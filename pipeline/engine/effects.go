@@ -237,7 +237,7 @@ func (e *Engine) settle(ctx context.Context, s store.Settlement) bool {
 // backoff grows from half a second to two minutes, with a quarter of jitter.
 func backoff(attempt int) time.Duration {
 	d := min(firstBackoff<<min(attempt-1, 10), longestPause)
-	return d - time.Duration(rand.Int64N(int64(d)/4))
+	return d - time.Duration(rand.Int64N(int64(d)/4)) //nolint:gosec // jitter
 }
 
 // bounded keeps an error short enough for a note, and whole runes.
