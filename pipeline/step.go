@@ -283,7 +283,9 @@ func (s *stepper) report(before *Delivery) {
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
 		if was := before.Stage(st.Name); st.Status == StageAsking && s.plan.Channel != "" && (was == nil || was.Attempt != st.Attempt || was.Status != StageAsking) {
-			s.act(st, "ask", "message", Ask{Stage: st.Name, Attempt: st.Attempt}) // after the message that has the buttons
+			// It waits for the message that has the buttons, and not in the message's slot: newer
+			// messages replace older ones there, and would then stand behind what waits for them.
+			s.act(st, "ask", "ask/"+st.Name, Ask{Stage: st.Name, Attempt: st.Attempt})
 		}
 		s.reportStage(st, before)
 	}

@@ -473,3 +473,47 @@ func TestAThousandDeliveriesAtOnce(t *testing.T) {
 	}
 	r.end()
 }
+
+func TestAQuestionDoesNotKeepItsOwnMessageFromBeingSent(t *testing.T) {
+	plan := stages(judgement("go-live"), deploy("production"))
+	plan.Channel = "#shop"
+	bubble(t, plan, func(r *rig) {
+		r.adjust = func(o *engine.Options) { // as many messages at a time as it takes to keep one waiting
+			o.LongestPause = 0
+			for _, a := range []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}} {
+				o.Pools[1].Actions = slices.DeleteFunc(slices.Clone(o.Pools[1].Actions), func(b pipeline.Action) bool { return a == b })
+			}
+			o.Pools = append(o.Pools, engine.Pool{Name: "slack", Size: 1, Executor: acting{r}, Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}}})
+		}
+		goOn, asked := make(chan struct{}), make(chan string, 9)
+		busy, waits := merged(1)
+		id, merge := merged(2)
+		r.do["write-message"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+			if t.Delivery.ID == busy {
+				<-goOn
+			}
+			return r.good(ctx, t)
+		}
+		r.do["ask"] = func(_ context.Context, t *pipeline.Task) (pipeline.Event, error) { // as in chatops/slack
+			if t.Delivery.Handles.TS == "" {
+				return nil, &pipeline.Failure{Detail: "the message that has the buttons is not sent yet", After: 2 * time.Second}
+			}
+			asked <- t.Delivery.ID
+			return nil, nil
+		}
+		r.do["identify"] = untilCanceled(nil) // the question stays open, and shows that somebody answers
+		r.start()
+		r.deliver(busy, "", waits)
+		time.Sleep(time.Second)
+		r.deliver(id, "", merge)
+		time.Sleep(time.Second)
+		r.deliver(id, "", pipeline.Requested{Request: pipeline.Request{What: pipeline.VerbApprove, Via: pipeline.ViaDeployment}})
+		time.Sleep(time.Second)
+		close(goOn)
+		time.Sleep(10 * time.Second)
+		if r.delivery(id).Handles.TS == "" || len(asked) != 2 {
+			t.Errorf("ten seconds later the message %q was sent and %d questions were asked", r.delivery(id).Handles.TS, len(asked))
+		}
+		r.end()
+	})
+}

@@ -58,6 +58,14 @@ func (s *Store) pruneBlobs(ctx context.Context) error {
 	var keys [][]byte
 	oldest := s.now().Add(-blobStay).UnixNano()
 	err := s.view(ctx, func(tx *bolt.Tx) error {
+		// An event that waits may tell of a blob that was stored not long before it.
+		if k, v := bucket(tx, bucketInbox).Cursor().First(); k != nil {
+			e, _, err := eventHead(v)
+			if err != nil {
+				return fmt.Errorf("read event %d: %w", number(k), err)
+			}
+			oldest = min(oldest, e.At.Add(-blobStay).UnixNano())
+		}
 		refs := bucket(tx, bucketBlobRefs)
 		return bucket(tx, bucketBlobTime).ForEach(func(k, v []byte) error {
 			if int64(number(v)) < oldest && !blobReferred(refs, k) {

@@ -204,3 +204,24 @@ func TestABlobGoesADayAfterNobodyRefersToIt(t *testing.T) {
 		check(t, s)
 	})
 }
+
+func TestBlobsThatAWaitingEventMayTellOfArePrunedAfterIt(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *Store, _ string) {
+		ctx := t.Context()
+		ref := must[string](t)(s.PutBlob(ctx, []byte("a plan")))
+		must[[]bool](t)(s.Deliver(ctx, store.Event{To: "delivery/1", Kind: "planned", At: time.Now()}))
+		time.Sleep(3 * 24 * time.Hour) // nobody steps it: the process was not there
+		must[int](t)(s.Prune(ctx, time.Now()))
+		if _, err := s.GetBlob(ctx, ref); err != nil {
+			t.Errorf("the event waits, and its blob: %v", err)
+		}
+		step := stepOf(must[[]store.Claim](t)(s.Claim(ctx, 1))[0])
+		if err := s.Commit(ctx, step); err != nil {
+			t.Fatal(err)
+		}
+		must[int](t)(s.Prune(ctx, time.Now()))
+		if _, err := s.GetBlob(ctx, ref); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("nobody refers to the blob any more: %v", err)
+		}
+	})
+}
