@@ -202,7 +202,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	withdrawn, err := e.o.Store.Withdrawn(ctx)
 	if stopped.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // to be stopped is how it ends well
 	}
 	if err != nil {
 		return fmt.Errorf("run engine: %w", err)
@@ -220,7 +220,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		}
 	}
 	if err = g.Wait(); stopped.Err() != nil || errors.Is(err, store.ErrClosed) {
-		return nil
+		return nil //nolint:nilerr // the same
 	}
 	return err
 }
