@@ -209,8 +209,18 @@ func TestSlackFailsAndNothingIsSaidTwice(t *testing.T) {
 		r.awaitNoButtons(iid)
 		r.world.Slack.ClearFaults()
 	}
-	if n := len(r.world.Slack.Messages(r.world.ChannelID)); n != 4 {
-		r.Errorf("%d messages in the channel, want 4", n)
+	messages, replies := 0, map[string]int{}
+	for _, m := range r.world.Slack.Messages(r.world.ChannelID) {
+		if m.ThreadTS == "" || m.ThreadTS == m.TS {
+			messages++
+			continue
+		}
+		if replies[m.ThreadTS]++; replies[m.ThreadTS] > 1 {
+			r.Errorf("people are called twice: %s", m.Text)
+		}
+	}
+	if messages != 4 {
+		r.Errorf("%d messages in the channel, want 4", messages)
 	}
 	r.checkOnce()
 	r.checkDatabase()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -32,7 +33,7 @@ import (
 
 const (
 	asSlipway = "SLIPWAY_TEST_RUN_AS_SLIPWAY"
-	patience  = 20 * time.Second
+	patience  = 60 * time.Second
 )
 
 // TestMain lets the test binary be slipway itself, so that the tests start, stop and
@@ -43,6 +44,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	_ = flag.Set("test.parallel", "4") // they mostly wait; the command line has the last word
 	os.Exit(m.Run())
 }
 

@@ -207,6 +207,9 @@ func TestCheckOfAFile(t *testing.T) {
 }
 
 func TestDemoScript(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: the demo plays at a speed that people can follow")
+	}
 	t.Parallel()
 	out, code := slipway(t, "", "demo", "--script")
 	if code != 0 {
