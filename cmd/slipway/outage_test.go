@@ -397,6 +397,35 @@ func TestAFullDisk(t *testing.T) {
 	r.checkDatabase()
 }
 
+// TestAFullDiskWhileNothingHappens finds out by itself that there is room again: a server
+// that is not ready is sent nothing.
+func TestAFullDiskWhileNothingHappens(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sim")
+	r.start()
+	r.fileLimit(0)
+	iid := r.good("Sell umbrellas", "umbrellas")
+	sha := r.merge(iid)
+	r.ok(r.world.GitLab.Quiet(r.within()))
+	r.awaitPage("/readyz", "why it is not ready", func(status int, text string) bool {
+		return status == http.StatusServiceUnavailable && strings.Contains(text, "the database cannot be written")
+	})
+	if status, _ := r.get(r.page(iid, sha)); status != http.StatusNotFound {
+		r.Errorf("a delivery that could not be stored has a page: %d", status)
+	}
+	r.fileLimit(^uint64(0))
+	r.awaitPage("/readyz", "ok", func(status int, _ string) bool { return status == http.StatusOK })
+	for _, d := range r.world.GitLab.Deliveries() {
+		if d.Status != http.StatusOK {
+			r.ok(r.world.GitLab.Resend(d.ID))
+		}
+	}
+	r.ok(r.world.PressWhenAsked(r.within(), iid, world.SlackAda, "Approve"))
+	r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
+	r.checkOnce()
+	r.checkDatabase()
+}
+
 func TestASecondProcessOnTheSameDatabase(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, "sim")
