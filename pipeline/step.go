@@ -313,8 +313,10 @@ func (s *stepper) reportStage(st *StageState, before *Delivery) {
 }
 
 func (s *stepper) writeDeployment(st *StageState) {
-	s.emitLatest(fmt.Sprintf("deployment/%s/%d", stageKey(st, "write"), s.d.Revision),
-		fmt.Sprintf("deployment/%s/%d", st.Name, st.Attempt), WriteDeployment{Stage: st.Name, Attempt: st.Attempt})
+	// One after the other, also of different attempts: whoever makes one looks first for one
+	// that nobody knows, and must not find that of the attempt before.
+	s.emit(fmt.Sprintf("deployment/%s/%d", stageKey(st, "write"), s.d.Revision),
+		"deployment/"+st.Name, WriteDeployment{Stage: st.Name, Attempt: st.Attempt})
 }
 
 // touched tells that this attempt has got as far as the cluster.

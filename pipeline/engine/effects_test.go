@@ -517,3 +517,39 @@ func TestAQuestionDoesNotKeepItsOwnMessageFromBeingSent(t *testing.T) {
 		r.end()
 	})
 }
+
+func TestTheDeploymentsOfAStageAreWrittenOneAfterTheOther(t *testing.T) {
+	again := deploy("staging")
+	again.Retry = 1
+	r := newRig(t, stages(again))
+	var mu sync.Mutex
+	var order []int
+	busy, most := 0, 0
+	second := make(chan struct{})
+	r.do["apply"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+		if t.Effect.Do.(pipeline.Apply).Attempt == 1 {
+			return nil, &pipeline.Failure{Code: pipeline.ReasonQuota, Permanent: true, Unchanged: true}
+		}
+		close(second)
+		return r.good(ctx, t)
+	}
+	r.do["write-deployment"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+		attempt := t.Effect.Do.(pipeline.WriteDeployment).Attempt
+		mu.Lock()
+		busy++
+		most = max(most, busy)
+		order = append(order, attempt)
+		mu.Unlock()
+		defer func() { mu.Lock(); busy--; mu.Unlock() }()
+		<-second // the other side is slow, and the second attempt has begun before it answers
+		return r.good(ctx, t)
+	}
+	r.start()
+	id := r.merge()
+	r.until("the delivery ends", r.finished(id))
+	// A write that looks for its deployment while another one makes it would take it for its own.
+	if most != 1 || !slices.IsSorted(order) {
+		t.Errorf("%d at a time, of the attempts %v", most, order)
+	}
+	r.end()
+}
