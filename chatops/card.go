@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 const (
@@ -94,6 +95,9 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 		c.Strip = append(c.Strip, Step{Icon: s.Icon, Name: Line(s.Name, maxLabel)})
 	}
 	for _, s := range v.Stages {
+		if s.Status == pipeline.StageSkipped && v.Status != pipeline.StatusSucceeded && v.Status != pipeline.StatusRunning {
+			continue // it was skipped because of how the delivery ended, which the status says
+		}
 		if n, ok := note(s); ok && len(c.Notes) < maxNotes {
 			c.Notes = append(c.Notes, n)
 		}
@@ -171,6 +175,9 @@ func status(v pipeline.View) string {
 			words = "Waiting for people"
 		}
 	case pipeline.StatusSucceeded:
+		if v.RollbackOf != "" {
+			return "Rolled back" + took(v, "in")
+		}
 		return "Delivered" + took(v, "in")
 	case pipeline.StatusFailed:
 		words = "Failed" + took(v, "after")
@@ -190,6 +197,9 @@ func status(v pipeline.View) string {
 	// Only the first line: the log of a stage is shown with the stage.
 	reason, _, _ := strings.Cut(v.Reason, "\n")
 	reason = Line(reason, maxWords)
+	if v.Status == pipeline.StatusFailed || v.Status == pipeline.StatusRolledBack {
+		reason = withoutWhy(reason)
+	}
 	switch {
 	case reason == "" || strings.EqualFold(reason, words):
 		return words
@@ -197,6 +207,19 @@ func status(v pipeline.View) string {
 		return strings.ToUpper(reason[:1]) + reason[1:] // "Canceled by @ada" needs no "Canceled: "
 	}
 	return words + ": " + reason
+}
+
+// withoutWhy leaves out of "stage staging failed: why; staging is back at 1b2c3d4e" what
+// the stage itself says below.
+func withoutWhy(reason string) string {
+	head, rest, found := strings.Cut(reason, ": ")
+	if !found || !strings.HasPrefix(head, "stage ") {
+		return reason
+	}
+	if i := strings.LastIndex(rest, "; "); i >= 0 {
+		return head + rest[i:]
+	}
+	return head
 }
 
 func took(v pipeline.View, word string) string {
@@ -329,20 +352,21 @@ func question(q pipeline.Question) Question {
 func who(q pipeline.Question) string {
 	words := "Developers of the project"
 	if len(q.Approvers) > 0 {
-		words = strings.Join(q.Approvers, ", ")
+		words = spoken(q.Approvers)
 	}
 	if len(q.Not) > 0 {
-		var not []string
-		for _, n := range q.Not {
-			switch n {
-			case "author", "merger":
-				n = "the " + n
-			}
-			not = append(not, n)
-		}
-		words += ", but not " + strings.Join(not, ", ")
+		words += ", but not " + spoken(q.Not)
 	}
 	return Line(words, maxWords)
+}
+
+func spoken(entries []string) string {
+	words := make([]string, 0, len(entries))
+	for _, e := range entries {
+		before, name := policy.Words(e)
+		words = append(words, before+name)
+	}
+	return strings.Join(words, ", ")
 }
 
 func decision(d pipeline.Decision) Decision {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 const (
@@ -253,7 +254,8 @@ func codes(list []string) string {
 			parts = append(parts, "…")
 			break
 		}
-		parts = append(parts, code(s))
+		before, name := policy.Words(s)
+		parts = append(parts, before+code(name))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -38,7 +38,7 @@ func (i *Interactions) openReject(ctx context.Context, p payload, a action, deli
 		i.tell(ctx, p, "This question's name is too long for a form. Please reject it by a comment on the merge request.")
 		return Result{Kind: KindIgnored}, nil
 	}
-	r, err := i.c.api.OpenViewContext(ctx, p.TriggerID, rejectForm(delivery, stage, string(meta)))
+	r, err := i.c.api.OpenViewContext(ctx, p.TriggerID, rejectForm(stage, string(meta)))
 	if err == nil && !r.Ok {
 		err = errNoAnswer
 	}
@@ -57,14 +57,14 @@ func (i *Interactions) openReject(ctx context.Context, p payload, a action, deli
 	return Result{}, fmt.Errorf("open the form for a rejection of %s: %w", delivery, err)
 }
 
-func rejectForm(delivery, stage, meta string) api.ModalViewRequest {
+func rejectForm(stage, meta string) api.ModalViewRequest {
 	input := api.NewPlainTextInputBlockElement(plain("What has to change before this may go on?", 150), inputReason)
 	input.Multiline, input.MaxLength = true, maxReason
 	return api.ModalViewRequest{
 		Type: api.VTModal, CallbackID: callbackReject, PrivateMetadata: meta,
 		Title: plain("Reject "+stage, 24), Submit: plain("Reject", 24), Close: plain("Back", 24),
 		Blocks: api.Blocks{BlockSet: []api.Block{
-			api.NewSectionBlock(plain("Stage "+chatops.Clip(stage, 100)+" of delivery "+chatops.Clip(delivery, 100)+" ends. Everybody sees who rejected it and why.", 1000), nil, nil),
+			api.NewSectionBlock(plain("The delivery ends at stage "+chatops.Clip(stage, 100)+". Everybody sees who rejected it and why.", 1000), nil, nil),
 			api.NewInputBlock(blockReason, plain("Reason", 100), nil, input),
 		}},
 	}

@@ -112,6 +112,25 @@ func (r Rule) Validate() error {
 	return nil
 }
 
+// Words are an entry of Approvers or Not as people say it: what stands before the name,
+// and the name. Both may be text that people wrote.
+func Words(entry string) (before, name string) {
+	kind, rest, found := strings.Cut(entry, ":")
+	switch {
+	case entry == "author" || entry == "merger":
+		return "the ", entry
+	case !found:
+		return "", entry
+	case kind == "group":
+		return "members of ", rest
+	case kind == "user":
+		return "", "@" + rest
+	case kind == "role":
+		return "role ", rest
+	}
+	return "", entry
+}
+
 // GroupPaths lists the groups whose members the rule asks about.
 func (r Rule) GroupPaths() []string {
 	var paths []string
