@@ -191,7 +191,8 @@ func report(b *testing.B, name string, took []time.Duration) {
 
 func median(values []float64) float64 {
 	slices.Sort(values)
-	return values[len(values)/2]
+	n := len(values)
+	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
 // metric reads one number from a server's metrics.

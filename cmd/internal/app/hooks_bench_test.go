@@ -26,7 +26,7 @@ import (
 
 const (
 	connections  = 64
-	slice        = 4000 // hooks to one server, before it is the next one's turn
+	slice        = 1500 // hooks to one server, before it is the next one's turn
 	seeded       = 2000 // deliveries that exist before, for hooks about CI and comments
 	projectID    = 42
 	projectPath  = "shop/web"
@@ -34,7 +34,7 @@ const (
 )
 
 // BenchmarkHooks sends signed hooks over 64 connections to a server without a store, to
-// one that makes them durable, and to the whole one, by turns, a few thousand to each. The
+// one that makes them durable, and to the whole one, by turns, 1,500 to each. The
 // ratios are of hooks a second, to the server without a store in the same round.
 func BenchmarkHooks(b *testing.B) {
 	for _, mix := range []struct {
