@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -111,14 +112,99 @@ func (o *outside) once(t *pipeline.Task, what string, known bool) {
 	o.made[what]++
 }
 
+// story is what happens to one merge, whichever processes live through it.
+type story struct {
+	plan func() *pipeline.Plan
+	// act replaces executors of the good world.
+	act func(l *life)
+	// say is what people do: it sends what is not sent yet.
+	say func(l *life, d pipeline.Delivery, send func(key string, e pipeline.Event))
+	// over tells that the story has come to its end.
+	over func(l *life, id string) bool
+	// made is what was made once, with ID for the delivery's.
+	made []string
+	// proves looks at the end.
+	proves func(l *life, d pipeline.Delivery, production pipeline.Environment)
+}
+
+// delivered: two deploys, a job and an approval, and then a rollback by a person.
+func delivered() story {
+	return story{
+		plan: func() *pipeline.Plan {
+			return stages(deploy("staging"), job("smoke"), judgement("go-live"), deploy("production"))
+		},
+		act: func(*life) {},
+		say: func(_ *life, d pipeline.Delivery, send func(string, pipeline.Event)) {
+			if st := d.Stage("go-live"); st != nil && st.Status == pipeline.StageAsking {
+				send("approve", pipeline.Requested{Request: pipeline.Request{What: pipeline.VerbApprove, Via: pipeline.ViaComment}})
+			}
+			if d.Status == pipeline.StatusSucceeded {
+				send("rollback", pipeline.Requested{Request: pipeline.Request{What: pipeline.VerbRollback, Environment: "production", Via: pipeline.ViaComment}})
+			}
+		},
+		over: func(l *life, id string) bool { return l.delivery(id+"-r2").Status == pipeline.StatusSucceeded },
+		made: []string{
+			"note ID", "message ID", "job ID", "question ID go-live/1", "deployment ID staging/1", "deployment ID production/1",
+			"note ID-r2", "message ID-r2", "deployment ID-r2 rollback/1", "answer ID r1", "answer ID r2",
+		},
+		proves: func(l *life, d pipeline.Delivery, production pipeline.Environment) {
+			if n := len(production.Releases); n != 3 || production.Releases[0].SHA != production.Releases[2].SHA {
+				l.Errorf("production is %+v", production)
+			}
+			if d.Status != pipeline.StatusSucceeded || len(d.Decisions) != 2 {
+				l.Errorf("the delivery is %s with the decisions %+v", d.Status, d.Decisions)
+			}
+		},
+	}
+}
+
+// rolledBack: a deploy succeeds in its second attempt, and one goes back by itself.
+func rolledBack() story {
+	return story{
+		plan: func() *pipeline.Plan {
+			staging, production := deploy("staging"), deploy("production")
+			staging.Retry, production.OnFailure = 1, pipeline.FailRollback
+			return stages(staging, production)
+		},
+		act: func(l *life) {
+			l.do["apply"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+				if do := t.Effect.Do.(pipeline.Apply); do.Stage == "staging" && do.Attempt == 1 {
+					return nil, &pipeline.Failure{Code: pipeline.ReasonQuota, Detail: "no room", Permanent: true, Unchanged: true}
+				}
+				return l.good(ctx, t)
+			}
+			l.do["observe"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+				if do := t.Effect.Do.(pipeline.Observe); do.Stage == "production" && do.Release.Delivery == t.Delivery.ID {
+					return nil, &pipeline.Failure{Code: pipeline.ReasonCrashLoop, Detail: "it crashes", Permanent: true}
+				}
+				return l.good(ctx, t)
+			}
+		},
+		say:  func(*life, pipeline.Delivery, func(string, pipeline.Event)) {},
+		over: func(l *life, id string) bool { return l.delivery(id).Status == pipeline.StatusRolledBack },
+		made: []string{
+			"note ID", "message ID", "deployment ID staging/1", "deployment ID staging/2", "deployment ID production/1",
+		},
+		proves: func(l *life, d pipeline.Delivery, production pipeline.Environment) {
+			if n := len(production.Releases); n != 1 || production.Releases[0].Delivery != "before" {
+				l.Errorf("production is %+v", production)
+			}
+			if d.Status != pipeline.StatusRolledBack || d.Stage("staging").Attempt != 2 || d.Stage("production").Status != pipeline.StageRolledBack {
+				l.Errorf("the delivery is %s with %+v", d.Status, d.Stages)
+			}
+		},
+	}
+}
+
 // life is one process: it works until its death, or until there is nothing left to do.
 type life struct {
 	*rig
+	story
 	c       *crashing
 	outside *outside
 }
 
-func (l *life) act() {
+func (l *life) begin() {
 	made := func(kind string, what func(t *pipeline.Task) (string, bool)) {
 		l.do[kind] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 			c := l.c
@@ -143,6 +229,13 @@ func (l *life) act() {
 		return fmt.Sprintf("deployment %s %s/%d", t.Delivery.ID, do.Stage, do.Attempt), known
 	})
 	made("play-job", func(t *pipeline.Task) (string, bool) { return "job " + t.Delivery.ID, false })
+	made("ask", func(t *pipeline.Task) (string, bool) {
+		do := t.Effect.Do.(pipeline.Ask)
+		return fmt.Sprintf("question %s %s/%d", t.Delivery.ID, do.Stage, do.Attempt), false
+	})
+	made("answer", func(t *pipeline.Task) (string, bool) {
+		return fmt.Sprintf("answer %s %s", t.Delivery.ID, t.Effect.Do.(pipeline.Answer).Request.Key), false
+	})
 	l.do["start-rollback"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 		x, err := spec.NewRollbacks(spec.RollbacksOptions{Blobs: l.using, Inbox: inbox{l.engine}})
 		if err != nil {
@@ -183,13 +276,8 @@ func (l *life) live(at int, after bool) bool {
 		}
 		send("merge", merge)
 		d := l.delivery(id)
-		if st := d.Stage("go-live"); st != nil && st.Status == pipeline.StageAsking {
-			send("approve", pipeline.Requested{Request: pipeline.Request{What: pipeline.VerbApprove, Via: pipeline.ViaComment}})
-		}
-		if d.Status == pipeline.StatusSucceeded {
-			send("rollback", pipeline.Requested{Request: pipeline.Request{What: pipeline.VerbRollback, Environment: "production", Via: pipeline.ViaComment}})
-		}
-		ended = l.delivery(id+"-r2").Status == pipeline.StatusSucceeded && l.rests()
+		l.say(l, d, send)
+		ended = l.over(l, id) && l.rests()
 		return ended
 	})
 	l.end()
@@ -226,12 +314,13 @@ func (l *life) seed() {
 	}
 }
 
-func newLife(t *testing.T) *life {
+func newLife(t *testing.T, of story) *life {
 	t.Helper()
-	plan := stages(deploy("staging"), job("smoke"), judgement("go-live"), deploy("production"))
+	plan := of.plan()
 	plan.Channel = "#shop"
-	l := &life{rig: newRig(t, plan), outside: &outside{T: t, made: map[string]int{}}}
-	l.act()
+	l := &life{rig: newRig(t, plan), story: of, outside: &outside{T: t, made: map[string]int{}}}
+	l.begin()
+	l.act(l)
 	l.seed()
 	return l
 }
@@ -240,10 +329,8 @@ func newLife(t *testing.T) *life {
 func (l *life) same() {
 	l.Helper()
 	id, _ := merged(1)
-	for _, what := range []string{
-		"note " + id, "message " + id, "job " + id, "deployment " + id + " staging/1", "deployment " + id + " production/1",
-		"note " + id + "-r2", "message " + id + "-r2", "deployment " + id + "-r2 rollback/1",
-	} {
+	for _, what := range l.made {
+		what = strings.Replace(what, "ID", id, 1)
 		if n := l.outside.made[what]; n != 1 {
 			l.Errorf("%s was made %d times", what, n)
 		}
@@ -255,17 +342,25 @@ func (l *life) same() {
 	l.wrap = nil
 	l.open()
 	defer l.store.Close()
-	production := l.environment("production")
-	if n := len(production.Releases); n != 3 || production.Releases[0].SHA != production.Releases[2].SHA || !production.Idle() {
-		l.Errorf("production is %+v", production)
+	d, production := l.delivery(id), l.environment("production")
+	if !production.Idle() || len(d.Requests) != 0 {
+		l.Errorf("something is left: %+v, %+v", production, d.Requests)
 	}
-	if d := l.delivery(id); d.Status != pipeline.StatusSucceeded || len(d.Requests) != 0 || len(d.Decisions) != 2 {
-		l.Errorf("the delivery is %s with the decisions %+v", d.Status, d.Decisions)
-	}
+	l.proves(l, d, production)
+}
+
+func stories() map[string]func() story {
+	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack}
 }
 
 func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {
-	l := newLife(t)
+	for name, of := range stories() {
+		t.Run(name, func(t *testing.T) { crashEverywhere(t, of) })
+	}
+}
+
+func crashEverywhere(t *testing.T, of func() story) {
+	l := newLife(t, of())
 	if !l.live(0, false) {
 		t.Fatal("the story has no end")
 	}
@@ -286,7 +381,7 @@ func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s write %d", when, n), func(t *testing.T) {
 				t.Parallel()
-				l := newLife(t)
+				l := newLife(t, of())
 				if !l.live(n, after) && !l.live(0, false) {
 					t.Fatal("the second process did not end the story")
 				}
@@ -294,14 +389,4 @@ func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestACrashSoonAfterEveryStartStillGetsThere(t *testing.T) {
-	l := newLife(t)
-	for lives := 1; !l.live(6+lives%5, lives%2 == 0); lives++ {
-		if lives == 100 {
-			t.Fatal("a hundred processes did not end the story")
-		}
-	}
-	l.same()
 }
