@@ -31,8 +31,9 @@ func (c *Client) confirmed(ctx context.Context, t *pipeline.Task, r pipeline.Req
 		return c.confirmComment(ctx, t, r, p)
 	case pipeline.ViaDeployment:
 		return c.confirmApproval(ctx, t, r, p)
+	default: // Slack's are confirmed by their signature, and never get here
+		return "Slipway does not know how this request came in.", nil
 	}
-	return "Slipway does not know how this request came in.", nil
 }
 
 func (c *Client) confirmComment(ctx context.Context, t *pipeline.Task, r pipeline.Request, p *policy.Person) (string, error) {

@@ -148,7 +148,7 @@ func (c *Client) wroteIt(h webhook.Note) bool {
 }
 
 func (c *Client) deploymentEvents(h webhook.Deployment) ([]Routed, string) {
-	verb := pipeline.VerbUnknown
+	var verb pipeline.Verb
 	switch h.Status {
 	case "approved":
 		verb = pipeline.VerbApprove

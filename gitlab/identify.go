@@ -228,6 +228,7 @@ func rulesFor(t *pipeline.Task, r pipeline.Request) []policy.Rule {
 		for _, name := range t.Plan.EnvironmentNames() {
 			rules = append(rules, t.Plan.Environments[name].Rule)
 		}
+	default: // the others go by the role in the project
 	}
 	return rules
 }

@@ -84,11 +84,7 @@ func describedMergeRequest(mr *api.MergeRequest) pipeline.MergeRequest {
 	if mr.Author != nil {
 		d.AuthorID, d.AuthorUsername = mr.Author.ID, mr.Author.Username
 	}
-	by := mr.MergeUser
-	if by == nil {
-		by = mr.MergedBy
-	}
-	if by != nil {
+	if by := mr.MergeUser; by != nil {
 		d.MergedByID, d.MergedBy = by.ID, by.Username
 	}
 	if mr.MergedAt != nil {

@@ -147,8 +147,8 @@ func TestLargeBodiesAreRefused(t *testing.T) {
 				h, _ := serve(t, &outside{}, nil)
 				srv := httptest.NewServer(h)
 				defer srv.Close()
-				var body io.Reader = io.LimitReader(zeros{}, tt.size)
-				r, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL+tt.target, endless{body})
+				body := io.LimitReader(zeros{}, tt.size)
+				r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, srv.URL+tt.target, endless{body})
 				if err != nil {
 					t.Fatal(err)
 				}

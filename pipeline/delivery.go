@@ -46,8 +46,9 @@ func (s Status) Finished() bool {
 	switch s {
 	case StatusLoading, StatusWaiting, StatusRunning:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // StageStatus is where a stage stands.
@@ -74,8 +75,9 @@ func (s StageStatus) Finished() bool {
 	switch s {
 	case StagePending, StageQueued, StageRunning, StageAsking, StageRollingBack:
 		return false
+	default:
+		return true
 	}
-	return true
 }
 
 // bad tells that the stage has ended, and not well.
@@ -83,8 +85,9 @@ func (s StageStatus) bad() bool {
 	switch s {
 	case StageFailed, StageRolledBack, StageRejected, StageExpired:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Delivery is the state of one delivery. Fields that the outside world gave us a

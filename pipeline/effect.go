@@ -158,22 +158,50 @@ func EncodeAction(a Action) (kind string, data []byte, err error) {
 
 // DecodeAction reads the stored form.
 func DecodeAction(kind string, data []byte) (Action, error) {
-	decode, ok := map[string]func([]byte) (Action, error){
-		"load-plan": actionAs[LoadPlan], "look-at-ci": actionAs[LookAtCI], "evaluate": actionAs[Evaluate],
-		"identify": actionAs[Identify], "apply": actionAs[Apply], "observe": actionAs[Observe],
-		"restore": actionAs[Restore], "play-job": actionAs[PlayJob], "look-at-job": actionAs[LookAtJob],
-		"start-rollback": actionAs[StartRollback], "write-note": actionAs[WriteNote],
-		"write-message": actionAs[WriteMessage], "write-status": actionAs[WriteStatus],
-		"write-deployment": actionAs[WriteDeployment], "answer": actionAs[Answer], "ask": actionAs[Ask],
-	}[kind]
-	if !ok {
-		return nil, fmt.Errorf("decode action: unknown kind %q", kind)
-	}
-	a, err := decode(data)
+	a, err := decodeAction(kind, data)
 	if err != nil {
 		return nil, fmt.Errorf("decode action %s: %w", kind, err)
 	}
 	return a, nil
+}
+
+func decodeAction(kind string, data []byte) (Action, error) {
+	switch kind {
+	case "load-plan":
+		return actionAs[LoadPlan](data)
+	case "look-at-ci":
+		return actionAs[LookAtCI](data)
+	case "evaluate":
+		return actionAs[Evaluate](data)
+	case "identify":
+		return actionAs[Identify](data)
+	case "apply":
+		return actionAs[Apply](data)
+	case "observe":
+		return actionAs[Observe](data)
+	case "restore":
+		return actionAs[Restore](data)
+	case "play-job":
+		return actionAs[PlayJob](data)
+	case "look-at-job":
+		return actionAs[LookAtJob](data)
+	case "start-rollback":
+		return actionAs[StartRollback](data)
+	case "write-note":
+		return actionAs[WriteNote](data)
+	case "write-message":
+		return actionAs[WriteMessage](data)
+	case "write-status":
+		return actionAs[WriteStatus](data)
+	case "write-deployment":
+		return actionAs[WriteDeployment](data)
+	case "answer":
+		return actionAs[Answer](data)
+	case "ask":
+		return actionAs[Ask](data)
+	default:
+		return nil, errUnknownKind
+	}
 }
 
 func actionAs[A Action](data []byte) (Action, error) {
@@ -232,6 +260,9 @@ func AsFailure(err error) (*Failure, bool) {
 	ok := errors.As(err, &f)
 	return f, ok
 }
+
+// errUnknownKind: a newer version wrote it.
+var errUnknownKind = errors.New("the kind is not known")
 
 // StageOf is the stage and attempt that an action works for, "" and 0 if none.
 func StageOf(a Action) (stage string, attempt int) {

@@ -237,29 +237,73 @@ func EncodeEvent(e Event) (kind string, data []byte, err error) {
 // DecodeEvent reads the stored form. An unknown kind is an error: it was written by a
 // newer version.
 func DecodeEvent(kind string, data []byte) (Event, error) {
-	decode, ok := eventDecoders()[kind]
-	if !ok {
-		return nil, fmt.Errorf("decode event: unknown kind %q", kind)
-	}
-	e, err := decode(data)
+	e, err := decodeEvent(kind, data)
 	if err != nil {
 		return nil, fmt.Errorf("decode event %s: %w", kind, err)
 	}
 	return e, nil
 }
 
-func eventDecoders() map[string]func([]byte) (Event, error) {
-	return map[string]func([]byte) (Event, error){
-		"merged": decodeAs[Merged], "ci-changed": decodeAs[CIChanged], "ci-seen": decodeAs[CISeen], "job-changed": decodeAs[JobChanged],
-		"requested": decodeAs[Requested], "rollback-started": decodeAs[RollbackStarted], "tick": decodeAs[Tick],
-		"planned": decodeAs[Planned], "plan-refused": decodeAs[PlanRefused], "evaluated": decodeAs[Evaluated],
-		"identified": decodeAs[Identified], "applied": decodeAs[Applied], "rolled-out": decodeAs[RolledOut],
-		"restored": decodeAs[Restored], "progressed": decodeAs[Progressed], "job-seen": decodeAs[JobSeen],
-		"failed": decodeAs[Failed], "delayed": decodeAs[Delayed], "note-written": decodeAs[NoteWritten],
-		"message-sent": decodeAs[MessageSent], "deployment-written": decodeAs[DeploymentWritten],
-		"enrolled": decodeAs[Enrolled], "lock-wanted": decodeAs[LockWanted], "lock-returned": decodeAs[LockReturned],
-		"departed": decodeAs[Departed], "lock-granted": decodeAs[LockGranted], "lock-queued": decodeAs[LockQueued],
-		"superseded": decodeAs[Superseded],
+func decodeEvent(kind string, data []byte) (Event, error) {
+	switch kind {
+	case "merged":
+		return decodeAs[Merged](data)
+	case "ci-changed":
+		return decodeAs[CIChanged](data)
+	case "ci-seen":
+		return decodeAs[CISeen](data)
+	case "job-changed":
+		return decodeAs[JobChanged](data)
+	case "requested":
+		return decodeAs[Requested](data)
+	case "rollback-started":
+		return decodeAs[RollbackStarted](data)
+	case "tick":
+		return decodeAs[Tick](data)
+	case "planned":
+		return decodeAs[Planned](data)
+	case "plan-refused":
+		return decodeAs[PlanRefused](data)
+	case "evaluated":
+		return decodeAs[Evaluated](data)
+	case "identified":
+		return decodeAs[Identified](data)
+	case "applied":
+		return decodeAs[Applied](data)
+	case "rolled-out":
+		return decodeAs[RolledOut](data)
+	case "restored":
+		return decodeAs[Restored](data)
+	case "progressed":
+		return decodeAs[Progressed](data)
+	case "job-seen":
+		return decodeAs[JobSeen](data)
+	case "failed":
+		return decodeAs[Failed](data)
+	case "delayed":
+		return decodeAs[Delayed](data)
+	case "note-written":
+		return decodeAs[NoteWritten](data)
+	case "message-sent":
+		return decodeAs[MessageSent](data)
+	case "deployment-written":
+		return decodeAs[DeploymentWritten](data)
+	case "enrolled":
+		return decodeAs[Enrolled](data)
+	case "lock-wanted":
+		return decodeAs[LockWanted](data)
+	case "lock-returned":
+		return decodeAs[LockReturned](data)
+	case "departed":
+		return decodeAs[Departed](data)
+	case "lock-granted":
+		return decodeAs[LockGranted](data)
+	case "lock-queued":
+		return decodeAs[LockQueued](data)
+	case "superseded":
+		return decodeAs[Superseded](data)
+	default:
+		return nil, errUnknownKind
 	}
 }
 

@@ -364,7 +364,7 @@ func newStage(words []string, o map[string]string) (pipeline.Stage, error) {
 func (s *script) good(words []string) error {
 	only := map[string]bool{}
 	var stop []string
-	for i := 0; i < len(words); i++ {
+	for i := range words {
 		if words[i] == "until" {
 			stop = list(words[i+1])
 			break

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -125,7 +126,7 @@ func (s *stepper) applyToStage(e Event) error {
 	case JobChanged:
 		s.jobChanged(e)
 	default:
-		return fmt.Errorf("a delivery does not understand it")
+		return errors.New("a delivery does not understand it")
 	}
 	return nil
 }
@@ -324,8 +325,9 @@ func touched(st *StageState) bool {
 	switch st.Phase {
 	case PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // reached clears the warning that a report could not be written, and tells whether

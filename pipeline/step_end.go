@@ -30,11 +30,12 @@ func (s *stepper) unreached(status Status, reason Reason) (StageStatus, Reason) 
 		return StageCanceled, reason
 	case StatusSuperseded:
 		return StageSuperseded, reason
+	default:
+		if s.d.Cause != "" {
+			reason = Reason{Code: ReasonEarlierFailed, What: s.d.Cause}
+		}
+		return StageSkipped, reason
 	}
-	if s.d.Cause != "" {
-		reason = Reason{Code: ReasonEarlierFailed, What: s.d.Cause}
-	}
-	return StageSkipped, reason
 }
 
 func (s *stepper) undone(st *StageState) bool {

@@ -268,8 +268,9 @@ func (d *Delivery) retryable() bool {
 	switch d.Status {
 	case StatusFailed, StatusRolledBack, StatusRejected, StatusCanceled, StatusInvalid:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // Deployed tells that the delivery has changed an environment that it could take back.

@@ -130,14 +130,17 @@ func joined(detail, remark string) string {
 
 // consequence is what a stage that ended badly means for the delivery.
 func (s *stepper) consequence(st *StageState, def Stage) {
-	winding := StatusFailed
+	var winding Status
 	switch st.Status {
 	case StageRejected, StageExpired:
 		winding = StatusRejected
 	case StageRolledBack:
 		winding = StatusRolledBack
+	default:
+		winding = StatusFailed
 	}
 	switch def.OnFailure {
+	case FailStop:
 	case FailContinue:
 		if st.Reason.Code != ReasonNotRolledBack {
 			return
@@ -173,12 +176,14 @@ func (s *stepper) wind(status Status, reason Reason) {
 }
 
 func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
-	ending := StageSkipped
+	var ending StageStatus
 	switch status {
 	case StatusCanceled:
 		ending = StageCanceled
 	case StatusSuperseded:
 		ending = StageSuperseded
+	default:
+		ending = StageSkipped
 	}
 	def := s.d.definition(s.plan, st)
 	switch {
@@ -218,11 +223,12 @@ func (s *stepper) undoBefore(failed string, def Stage) bool {
 			continue
 		}
 		seen[name] = true
-		st, need := s.d.Stage(name), Stage{}
+		st := s.d.Stage(name)
 		if st == nil {
 			continue
 		}
-		if need = s.d.definition(s.plan, st); need.Kind != KindDeploy {
+		need := s.d.definition(s.plan, st)
+		if need.Kind != KindDeploy {
 			names = append(names, need.Needs...)
 			continue
 		}

@@ -192,8 +192,9 @@ func (s Status) sentence() string {
 		return "has " + string(s)
 	case StatusWaiting:
 		return "waits for its CI pipeline"
+	default:
+		return "is " + string(s)
 	}
-	return "is " + string(s)
 }
 
 // Icon is an emoji for the status, the same everywhere.

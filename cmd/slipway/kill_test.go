@@ -24,7 +24,7 @@ func TestKilledAtRandomItLosesNothingAndDoublesNothing(t *testing.T) {
 		}
 		seed := uint64(time.Now().UnixNano())
 		r.Logf("seed %d", seed)
-		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // times of kills
+		random := rand.New(rand.NewPCG(seed, 0)) // times of kills
 
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()

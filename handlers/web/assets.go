@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 )
 
@@ -73,7 +74,7 @@ func (a *assets) serve(w http.ResponseWriter, name string) bool {
 	}
 	h := w.Header()
 	h.Set("Content-Type", f.kind)
-	h.Set("Content-Length", fmt.Sprint(len(f.body)))
+	h.Set("Content-Length", strconv.Itoa(len(f.body)))
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	w.WriteHeader(http.StatusOK)
 	_, _ = w.Write(f.body) // whoever asked may be gone

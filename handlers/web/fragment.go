@@ -79,7 +79,7 @@ func (c *Console) show(w http.ResponseWriter, r *http.Request, status int, f fra
 	var b bytes.Buffer
 	if err := c.templates.ExecuteTemplate(&b, "layout", layoutPage{f, events}); err != nil {
 		c.log.Error("page not rendered", "path", r.URL.Path, "error", err)
-		status, events = http.StatusInternalServerError, ""
+		status = http.StatusInternalServerError
 		b.Reset()
 		b.WriteString("internal error\n")
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")

@@ -238,7 +238,7 @@ func TestAStreamOutlivesTheReadTimeout(t *testing.T) {
 	defer srv.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, "GET", srv.URL+"/deliveries/"+v.ID+"/events", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, srv.URL+"/deliveries/"+v.ID+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

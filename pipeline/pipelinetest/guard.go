@@ -108,8 +108,11 @@ func roundTrip(d *pipeline.Delivery) error {
 		return err
 	}
 	again, err := back.Encode()
-	if err != nil || !bytes.Equal(data, again) {
-		return fmt.Errorf("%s does not survive its stored form: %s became %s (%v)", d.ID, data, again, err)
+	if err != nil {
+		return fmt.Errorf("%s: %w", d.ID, err)
+	}
+	if !bytes.Equal(data, again) {
+		return fmt.Errorf("%s does not survive its stored form: %s became %s", d.ID, data, again)
 	}
 	return nil
 }

@@ -297,7 +297,7 @@ func (d *decoder) text(n ast.Node, v reflect.Value, p place) {
 		return
 	}
 	v.SetString(s)
-	if sc, ok := v.Interface().(scalar); ok && !(sc.templated() && strings.Contains(s, opening)) {
+	if sc, ok := v.Interface().(scalar); ok && (!sc.templated() || !strings.Contains(s, opening)) {
 		if what, hint := sc.check(s); what != "" {
 			d.problems.add(at, what, hint)
 		}

@@ -44,7 +44,7 @@ func (e *Evaluator) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Eve
 		switch {
 		case err != nil:
 			out.Error, out.Why = true, bound("if: "+err.Error())
-			return out, nil
+			return out, nil //nolint:nilerr // a condition that goes wrong is an outcome, which people read
 		case !yes:
 			out.Why = clip(oneLine(st.If), 200)
 			return out, nil

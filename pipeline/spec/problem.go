@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -65,18 +66,11 @@ func didYouMean(written string, candidates []string) string {
 }
 
 func listed(names []string) string {
-	s := ""
-	for i, n := range names {
-		switch {
-		case i == 0:
-		case i == len(names)-1:
-			s += " and "
-		default:
-			s += ", "
-		}
-		s += n
+	if len(names) < 2 {
+		return strings.Join(names, "")
 	}
-	return s
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " and " + names[last]
 }
 
 // editDistance is Levenshtein's, of the first 64 runes.

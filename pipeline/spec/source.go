@@ -135,7 +135,7 @@ func (w *walker) here() rune { return w.s.rune(w.line, w.column) }
 func (w *walker) step(r rune) bool {
 	here := w.here()
 	switch {
-	case (r == ' ' || r == '\n') && w.restIsBlank(r):
+	case (r == ' ' || r == '\n') && w.restIsBlank():
 		w.nextLine(r)
 		return true
 	case w.quote == '"' && here == '\\':
@@ -152,7 +152,7 @@ func (w *walker) step(r rune) bool {
 }
 
 // restIsBlank tells that the line ends here, but for spaces that flow scalars drop.
-func (w *walker) restIsBlank(r rune) bool {
+func (w *walker) restIsBlank() bool {
 	l := w.s.line(w.line)
 	rest := string(l[min(w.column-1, len(l)):])
 	if w.block {

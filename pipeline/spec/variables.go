@@ -84,8 +84,9 @@ func failed(s pipeline.StageStatus) bool {
 	switch s {
 	case pipeline.StageFailed, pipeline.StageRolledBack, pipeline.StageRejected, pipeline.StageExpired, pipeline.StageCanceled:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // provider adds the types of the variables to CEL's own.

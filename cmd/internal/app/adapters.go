@@ -131,7 +131,7 @@ func (r repository) PipelineFile(ctx context.Context, project pipeline.Project, 
 }
 
 func (r repository) Describe(ctx context.Context, project, mergeRequest int64, sha string) (spec.Input, error) {
-	p, err := r.Client.Project(ctx, project)
+	p, err := r.Project(ctx, project)
 	if err != nil {
 		return spec.Input{}, err
 	}

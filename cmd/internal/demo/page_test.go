@@ -93,7 +93,7 @@ func (r *rig) send(t *testing.T, what, body string, header map[string]string) (i
 
 func (r *rig) look(t *testing.T) State {
 	t.Helper()
-	resp, err := http.Get(r.url + "/api/state") //nolint:noctx // of this test's own server
+	resp, err := http.Get(r.url + "/api/state") // of this test's own server
 	if err != nil {
 		t.Fatal(err)
 	}
