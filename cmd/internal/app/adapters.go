@@ -158,7 +158,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 		return nil, err
 	}
 	deployer, err := deploy.New(deploy.Options{
-		Source: repository{a.gitlab}, Blobs: a.store, Clusters: newClusters(a.o.Config, a.log), Logger: a.log,
+		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)

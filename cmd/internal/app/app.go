@@ -43,17 +43,18 @@ type Options struct {
 
 // App is one running Slipway.
 type App struct {
-	o       Options
-	log     *slog.Logger
-	store   store.Store
-	engine  *engine.Engine
-	gitlab  *gitlab.Client
-	slack   *slack.Client // nil without
-	metrics *metrics
-	changes *changes
-	server  http.Handler
-	main    net.Listener
-	own     net.Listener // for metrics, nil if they are on main
+	o        Options
+	log      *slog.Logger
+	store    store.Store
+	engine   *engine.Engine
+	gitlab   *gitlab.Client
+	clusters *clusters
+	slack    *slack.Client // nil without
+	metrics  *metrics
+	changes  *changes
+	server   http.Handler
+	main     net.Listener
+	own      net.Listener // for metrics, nil if they are on main
 }
 
 // New opens the database and builds everything. Nothing is served before Run.
@@ -61,7 +62,7 @@ func New(o Options) (*App, error) {
 	if o.Config == nil || o.Logger == nil {
 		return nil, errors.New("new app: a configuration and a logger are required")
 	}
-	a := &App{o: o, log: o.Logger, changes: newChanges()}
+	a := &App{o: o, log: o.Logger, changes: newChanges(), clusters: newClusters(o.Config, o.Logger)}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
@@ -150,6 +151,7 @@ func (a *App) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.engine.Run(ctx) })
 	g.Go(func() error { return a.prune(ctx) })
+	g.Go(func() error { a.greet(ctx); return nil })
 	a.serve(ctx, g, a.main, a.server)
 	if a.own != nil {
 		mux := http.NewServeMux()

@@ -58,3 +58,12 @@ func (c *clusters) connect(name string) (*kube.Client, error) {
 	}
 	return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: fmt.Sprintf("cluster %q is not configured", name), Permanent: true, Unchanged: true}
 }
+
+// ping asks a cluster for its version.
+func (c *clusters) ping(ctx context.Context, name string) (string, error) {
+	k, err := c.connect(name)
+	if err != nil {
+		return "", err
+	}
+	return k.Ping(ctx)
+}
