@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
 )
 
@@ -192,7 +193,7 @@ func TestTheStateShowsADeliveryFromTheMergeToProduction(t *testing.T) {
 	if d := asked.Deliveries[0]; !d.Asking || d.IID != r.good {
 		t.Errorf("got %+v, want the delivery that asks", d)
 	}
-	ts := asked.Slack.Messages[len(asked.Slack.Messages)-1].TS
+	ts := messageOf(asked, r.good).TS
 	press := action{User: "ben", TS: ts, Button: button(asked, r.good)}
 	if code, answer := r.post(t, "press", press); code != http.StatusOK {
 		t.Fatalf("press as Ben: %d %s", code, answer)
@@ -259,17 +260,22 @@ func (s State) mr(iid int64) MergeRequest {
 
 // button is the one that approves a merge request's delivery, "" while there is none.
 func button(s State, iid int64) string {
-	for _, m := range s.Slack.Messages {
-		if !strings.Contains(m.Text, fmt.Sprintf("!%d ", iid)) {
-			continue
-		}
-		for _, b := range m.Blocks {
-			for _, e := range b.Elements {
-				if e.ActionID == "approve" {
-					return b.ID + "/" + e.ActionID
-				}
+	for _, b := range messageOf(s, iid).Blocks {
+		for _, e := range b.Elements {
+			if e.ActionID == "approve" {
+				return b.ID + "/" + e.ActionID
 			}
 		}
 	}
 	return ""
+}
+
+// messageOf is the message about a merge request, not a reply to it.
+func messageOf(s State, iid int64) slacksim.Message {
+	for _, m := range s.Slack.Messages {
+		if m.ThreadTS == "" && strings.Contains(m.Text, fmt.Sprintf("!%d ", iid)) {
+			return m
+		}
+	}
+	return slacksim.Message{}
 }
