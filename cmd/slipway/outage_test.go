@@ -339,7 +339,7 @@ func (r *rig) fileLimit(bytes uint64) {
 	r.Helper()
 	limit := syscall.Rlimit{Cur: bytes, Max: ^uint64(0)}
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(r.process.Process.Pid), syscall.RLIMIT_FSIZE,
-		uintptr(unsafe.Pointer(&limit)), 0, 0, 0) //nolint:gosec // the system call takes a pointer
+		uintptr(unsafe.Pointer(&limit)), 0, 0, 0) // the system call takes a pointer
 	if errno != 0 {
 		r.Fatalf("limit the size of files: %v", errno)
 	}

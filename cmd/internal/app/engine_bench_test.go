@@ -65,7 +65,7 @@ func startEngine(b *testing.B, x *atOnce, changed func(engine.Change)) *engine.E
 	if err != nil {
 		b.Fatal(err)
 	}
-	log := slog.New(slog.NewJSONHandler(io.Discard, nil))
+	log := slog.New(slog.NewJSONHandler(io.Discard, nil)) //nolint:sloglint // writing the lines is part of what is measured
 	a, err := New(Options{Config: cfg, Logger: log})
 	if err != nil {
 		b.Fatal(err)
