@@ -29,7 +29,7 @@ func (c *Client) ask(ctx context.Context, t *pipeline.Task, a pipeline.Ask) erro
 	case at.ts == "":
 		return &pipeline.Failure{Code: pipeline.ReasonTryingAgain, Detail: "the message that has the buttons is not sent yet", After: 2 * time.Second}
 	}
-	if t.Unknown || t.Attempt > 1 {
+	if t.Unknown {
 		found, err := c.look(ctx, at.channel, &t.Delivery, questionType, q.Token)
 		if err != nil || found.ts != "" {
 			return err

@@ -97,7 +97,7 @@ type storeCollector struct{ store store.Store }
 
 func gauges() map[string]*prometheus.Desc {
 	return map[string]*prometheus.Desc{
-		"live":    prometheus.NewDesc("slipway_aggregates_live", "Deliveries and environments that are under way.", nil, nil),
+		"live":    prometheus.NewDesc("slipway_aggregates_live", "Deliveries that are under way, and environments that remember releases.", nil, nil),
 		"inbox":   prometheus.NewDesc("slipway_inbox_events", "Events that wait for their step.", nil, nil),
 		"oldest":  prometheus.NewDesc("slipway_inbox_oldest_seconds", "Age of the oldest event that waits.", nil, nil),
 		"pending": prometheus.NewDesc("slipway_effects_pending", "Effects that have not started.", nil, nil),
