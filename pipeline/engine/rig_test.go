@@ -70,7 +70,7 @@ func newRig(t *testing.T, plan *pipeline.Plan) *rig {
 // of databases need no disk.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "slipway-engine-")
+	dir, err := os.MkdirTemp("/dev/shm", "slipway-engine-") //nolint:usetesting // t.TempDir would be on the disk
 	if err != nil {
 		return t.TempDir()
 	}
