@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	firstBackoff  = 500 * time.Millisecond
-	longestPause  = 2 * time.Minute
-	settleTimeout = 10 * time.Second
+	firstBackoff   = 500 * time.Millisecond
+	longestBackoff = 2 * time.Minute
+	settleTimeout  = 10 * time.Second
 	// doubtPause is what a call without an answer gets to end over there, before somebody
 	// looks whether it was carried out.
 	doubtPause    = 2 * time.Second
@@ -133,7 +133,7 @@ func (e *Engine) attempt(ctx context.Context, p *Pool, c store.EffectClaim, t *p
 	defer func() {
 		if r := recover(); r != nil {
 			e.log.Error("executor panicked", "effect", c.Key, "of", c.Of, "panic", r, "stack", string(debug.Stack()))
-			err = &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "an internal error", Unknown: true, Err: fmt.Errorf("panic: %v", r)}
+			err = &pipeline.Failure{Code: pipeline.ReasonOther, Detail: innerTrouble, Unknown: true, Err: fmt.Errorf("panic: %v", r)}
 		}
 	}()
 	return p.Executor.Execute(ctx, t)
@@ -153,10 +153,7 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 		s.RetryAt, s.Unknown, s.Reason = now.Add(e.atMost(doubtPause)), true, c.Reason
 		return s
 	}
-	f, known := pipeline.AsFailure(err)
-	if !known {
-		f = &pipeline.Failure{Code: pipeline.ReasonOther, Detail: err.Error(), Unknown: errors.Is(err, context.DeadlineExceeded), Err: err}
-	}
+	f := asFailure(err)
 	detail := bounded(f.Detail)
 	action, stage, attempt := "", "", 0
 	if t != nil {
@@ -184,6 +181,21 @@ func (e *Engine) settlement(ctx context.Context, p *Pool, c store.EffectClaim, t
 		s.Notice = e.mustEvent(c.Of, pipeline.Delayed{Effect: action, Stage: stage, Attempt: attempt, Code: f.Code, Detail: detail})
 	}
 	return s
+}
+
+// innerTrouble is what people read of an error that was not made for them. The log has it whole.
+const innerTrouble = "something went wrong inside Slipway, and its log says what"
+
+// asFailure finds the failure in an error. One without may name files, addresses and other
+// internals, so its own words are for the log only.
+func asFailure(err error) *pipeline.Failure {
+	if f, ok := pipeline.AsFailure(err); ok {
+		return f
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it did not end in the time that one try has", Unknown: true, Err: err}
+	}
+	return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: innerTrouble, Err: err}
 }
 
 // until is how long a failed effect waits for its next try.
@@ -215,7 +227,7 @@ func (e *Engine) mustEvent(to store.ID, ev pipeline.Event) *store.Event {
 // is tried until the engine stops; then the effect comes back as unknown. It tells
 // whether the outcome is in the inbox.
 func (e *Engine) settle(ctx context.Context, s store.Settlement) bool {
-	for wait := firstBackoff; ; wait = min(2*wait, longestPause) {
+	for wait := firstBackoff; ; wait = min(2*wait, longestBackoff) {
 		sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 		err := e.o.Store.Settle(sctx, s)
 		cancel()
@@ -236,7 +248,7 @@ func (e *Engine) settle(ctx context.Context, s store.Settlement) bool {
 
 // backoff grows from half a second to two minutes, with a quarter of jitter.
 func backoff(attempt int) time.Duration {
-	d := min(firstBackoff<<min(attempt-1, 10), longestPause)
+	d := min(firstBackoff<<min(attempt-1, 10), longestBackoff)
 	return d - time.Duration(rand.Int64N(int64(d)/4)) //nolint:gosec // jitter
 }
 

@@ -122,10 +122,11 @@ func TestAnEffectIsGivenUpAfterAWhileInWhichTheEngineRan(t *testing.T) {
 	})
 }
 
-func TestPeopleHearOnceOfAReason(t *testing.T) {
+func TestPeopleHearOnceOfAReasonAndNothingOfInternals(t *testing.T) {
 	r := newRig(t, stages(deploy("staging")))
-	one, two := errors.New("one"), &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "two"}
-	f := &failing{then: r.good, with: []error{one, one, one, two, two, one}}
+	one, two := errors.New("open /var/lib/slipway.db: token glpat-1"), &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "two"}
+	late := fmt.Errorf("apply: %w", context.DeadlineExceeded)
+	f := &failing{then: r.good, with: []error{one, one, one, two, two, late}}
 	r.do["apply"] = f.execute
 	r.start()
 	id := r.merge()
@@ -136,7 +137,8 @@ func TestPeopleHearOnceOfAReason(t *testing.T) {
 			heard = append(heard, e.Detail)
 		}
 	}
-	if d := cmp.Diff([]string{"one", "two", "one"}, heard); d != "" {
+	inside := "something went wrong inside Slipway, and its log says what"
+	if d := cmp.Diff([]string{inside, "two", "it did not end in the time that one try has"}, heard); d != "" {
 		t.Error(d)
 	}
 	r.end()

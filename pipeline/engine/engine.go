@@ -45,8 +45,8 @@ type Pool struct {
 	Actions  []pipeline.Action
 	Executor Executor
 	Size     int           // effects at a time
-	Timeout  time.Duration // of one attempt; 0 has none
-	GiveUp   time.Duration // after the first attempt; then a Failed event follows
+	Timeout  time.Duration // of one attempt; 0 is none
+	GiveUp   time.Duration // after the first attempt; then a Failed event follows. 0 is never
 }
 
 // Change is one committed step.

@@ -51,7 +51,7 @@ func (c *clusters) connect(name string) (*kube.Client, error) {
 		}
 		k, err := kube.New(kube.Options{Name: name, InCluster: cl.InCluster, KubeconfigPath: cl.Kubeconfig, Context: cl.Context})
 		if err != nil {
-			return nil, &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: fmt.Sprintf("cluster %s: %v", name, err), Unchanged: true, Err: err}
+			return nil, &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: fmt.Sprintf("Slipway cannot use cluster %s, and its log says why", name), Unchanged: true, Err: err}
 		}
 		c.by[name] = k
 		return k, nil
