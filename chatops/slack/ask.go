@@ -38,7 +38,7 @@ func (c *Client) ask(ctx context.Context, t *pipeline.Task, a pipeline.Ask) erro
 	if err := wait(ctx, c.limits.postsTo(at.channel)); err != nil {
 		return err
 	}
-	text := "🙋 " + bold(escape(q.Stage, maxLabel)) + " asks: " + escape(q.Ask, maxAsk) + " Answer with the buttons of the message above."
+	text := "🙋 Question at " + bold(escape(q.Stage, maxLabel)) + ": " + escape(q.Ask, maxAsk) + " It is answered in the message above."
 	_, ts, err := c.api.PostMessageContext(ctx, at.channel,
 		api.MsgOptionText(text, false), api.MsgOptionTS(at.ts), api.MsgOptionBroadcast(), api.MsgOptionParse(false),
 		api.MsgOptionDisableLinkUnfurl(), api.MsgOptionDisableMediaUnfurl(),

@@ -46,7 +46,7 @@ func TestAQuestionCallsPeopleOnce(t *testing.T) {
 	if len(got) != 1 || !got[0].Broadcast || got[0].ThreadTS != w.d.Handles.TS {
 		t.Fatalf("replies: %+v", got)
 	}
-	if !strings.Contains(got[0].Text, "asks:") {
+	if !strings.Contains(got[0].Text, "Question at") {
 		t.Errorf("the reply says %q", got[0].Text)
 	}
 }

@@ -13,6 +13,7 @@ export function slack(s, ui, sc, act, redraw) {
     const who = m.from_app ? "slipway" : Object.keys(people).find((k) => people[k].id === m.user) || "?";
     return h("article", { class: "message" + (m.ephemeral_to ? " private" : ""), key: m.ts + (m.ephemeral_to || ""), "data-ts": m.ts },
       m.ephemeral_to && h("p", { class: "only" }, "👁 Only visible to you"),
+      m.thread_ts && m.thread_ts !== m.ts && h("p", { class: "only" }, "↪ replied to the message above, so that people are told"),
       avatar(who),
       h("div", null,
         h("p", { class: "by" }, h("b", null, m.from_app ? "Slipway" : names[m.user]), m.from_app && h("em", null, "APP"), h("time", null, clock(m.ts * 1000))),
