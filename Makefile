@@ -73,10 +73,10 @@ vuln: ## Look for known vulnerabilities (needs the network)
 	go run $(GOVULNCHECK) ./...
 
 .PHONY: bench
-bench: ## Run the benchmarks and print medians with benchstat (COUNT=5, minutes)
+bench: ## Run the benchmarks and print medians with benchstat (COUNT=6, minutes)
 	@mkdir -p bin
 	@uptime
-	go test -run '^$$' -bench . -count $(or $(COUNT),5) -timeout 60m ./cmd/internal/app ./store/boltstore | tee bin/bench.txt
+	go test -run '^$$' -bench . -count $(or $(COUNT),6) -timeout 60m ./cmd/internal/app ./store/boltstore | tee bin/bench.txt
 	@uptime
 	go run $(BENCHSTAT) bin/bench.txt
 
