@@ -95,7 +95,7 @@ func refusalWords(status int, k call, said string) string {
 	return fmt.Sprintf("GitLab refuses to %s with status %d", k.doing, status) + quoted
 }
 
-// status is the HTTP status of an API error, 0 if there was no answer.
+// statusOf is the HTTP status of an API error, 0 if there was no answer.
 func statusOf(err error) int {
 	var refused *api.ErrorResponse
 	if errors.Is(err, api.ErrNotFound) {

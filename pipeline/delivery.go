@@ -90,8 +90,8 @@ func (s StageStatus) bad() bool {
 	}
 }
 
-// Delivery is the state of one delivery. Fields that the outside world gave us a
-// handle for live in Handles; everything else was decided by Step.
+// Delivery is the state of one delivery, as Step left it. What Slipway made in the
+// outside world is named in Handles.
 type Delivery struct {
 	Schema       int          `json:"schema"`
 	ID           string       `json:"id"`
@@ -159,7 +159,7 @@ func (c CIPipeline) Failed() bool {
 type StageState struct {
 	Name    string      `json:"name"`
 	Status  StageStatus `json:"status"`
-	Attempt int         `json:"attempt,omitempty"` // 1 at first; grows with every retry
+	Attempt int         `json:"attempt,omitempty"` // 1 at first; grows with every retry, and when the stage is undone
 	// Failures counts failed attempts since people last asked for a retry.
 	Failures int       `json:"failures,omitempty"`
 	Reason   Reason    `json:"reason,omitzero"`
@@ -169,10 +169,9 @@ type StageState struct {
 	Deadline time.Time `json:"deadline,omitzero"` // of the attempt, the wait or the question
 	LookAt   time.Time `json:"look_at,omitzero"`  // when a job is looked at again
 	Resolved *Stage    `json:"resolved,omitempty"`
-	// Step of a deploy within its attempt.
-	Phase    Phase    `json:"phase,omitempty"`
-	Previous *Release `json:"previous,omitempty"` // what ran when the environment was granted
-	Release  *Release `json:"release,omitempty"`  // what this stage brought, or brought back
+	Phase    Phase     `json:"phase,omitempty"`
+	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
+	Release  *Release  `json:"release,omitempty"`  // what this stage brought
 	// Target is the release that is being brought back, nil unless the stage rolls back.
 	Target *Release `json:"target,omitempty"`
 	// Held is the attempt under which the environment was granted, 0 unless the stage has
@@ -191,7 +190,7 @@ type StageState struct {
 	Ending StageStatus `json:"ending,omitempty"`
 }
 
-// Phase is how far a deploy or rollback has come within its attempt.
+// Phase is how far a stage has come within its attempt, "" if that is told by its status.
 type Phase string
 
 const (
@@ -254,12 +253,12 @@ const (
 // Request is a person's wish on its way to a decision: who they are and what they
 // may do is looked up before it counts.
 type Request struct {
-	Key     string `json:"key"` // unique within the delivery
+	Key     string `json:"key"` // unique within the delivery, which gives it
 	What    Verb   `json:"what"`
 	Via     Via    `json:"via"`
-	Stage   string `json:"stage,omitempty"`   // "" is the one that is asking, or that failed
+	Stage   string `json:"stage,omitempty"`   // of an answer; "" is the one that is asking
 	Attempt int    `json:"attempt,omitempty"` // of the stage that the button was drawn for; 0 is the current one
-	// Environment narrows approve, reject and rollback to what leads to it.
+	// Environment narrows approve and reject to what leads to it, and rollback to it.
 	Environment string `json:"environment,omitempty"`
 	Argument    string `json:"argument,omitempty"` // the rest of the command line
 	Reason      string `json:"reason,omitempty"`   // the person's words
@@ -307,7 +306,7 @@ func (h Handles) Deployment(stage string, attempt int) (DeploymentHandle, bool) 
 
 // Release is what runs in an environment.
 type Release struct {
-	ID        string    `json:"id"` // "production/3f2a91c0-2": environment, short sha, and a number that makes it unique
+	ID        string    `json:"id"` // "42-7-3f2a91c0/production/1": delivery, stage and attempt
 	Delivery  string    `json:"delivery"`
 	SHA       string    `json:"sha"`
 	Ref       string    `json:"ref,omitempty"`

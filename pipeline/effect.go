@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Effect is something to do in the outside world, once by its key.
+// Effect is something to do in the outside world, asked for once by its key.
 type Effect struct {
 	Key string // within the delivery: "stage/attempt/what", or "what/number"
 	// Slot makes effects that write the same place wait for each other; "" is free.
@@ -24,10 +24,11 @@ type Action interface {
 	ActionKind() string
 }
 
-// Actions that change the world or look at it, and whose outcome Step waits for.
+// Actions that change the world or look at it, and whose outcome Step waits for. Each
+// may end in Failed.
 type (
 	// LoadPlan reads .slipway.yml at the commit, compiles it and stores the plan.
-	// Outcome: Planned, PlanRefused, or Failed.
+	// Outcome: Planned or PlanRefused.
 	LoadPlan struct{}
 	// LookAtCI asks GitLab for the commit's CI pipeline. Outcome: CISeen.
 	LookAtCI struct{}
@@ -40,35 +41,35 @@ type (
 	Identify struct {
 		Request Request `json:"request"`
 	}
-	// Apply renders the manifests at the commit and applies them. Outcome: Applied or Failed.
+	// Apply renders the manifests at the commit and applies them. Outcome: Applied.
 	Apply struct {
 		Stage     string `json:"stage"`
 		Attempt   int    `json:"attempt"`
 		ReleaseID string `json:"release_id"`
 	}
-	// Observe watches a rollout to its end. Outcome: RolledOut or Failed; Progressed between.
+	// Observe watches a rollout to its end. Outcome: RolledOut; Progressed between.
 	Observe struct {
 		Stage   string  `json:"stage"`
 		Attempt int     `json:"attempt"`
 		Release Release `json:"release"`
 	}
-	// Restore applies a recorded release. Outcome: Restored or Failed.
+	// Restore applies a recorded release. Outcome: Restored.
 	Restore struct {
 		Stage       string   `json:"stage"`
 		Attempt     int      `json:"attempt"`
 		Environment string   `json:"environment"`
-		To          *Release `json:"to"` // what shall run
+		To          *Release `json:"to"` // what shall run; Step always names one
 		// From is what is undone, whose further objects are removed; nil if unknown.
 		From *Release `json:"from,omitempty"`
 	}
-	// PlayJob plays the stage's manual job. Outcome: JobSeen or Failed.
+	// PlayJob plays the stage's manual job. Outcome: JobSeen.
 	PlayJob struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
 		// Again is the job of the attempt before; it is retried, not played. 0 if none.
 		Again int64 `json:"again,omitempty"`
 	}
-	// LookAtJob asks GitLab how the job is. Outcome: JobSeen or Failed.
+	// LookAtJob asks GitLab how the job is. Outcome: JobSeen.
 	LookAtJob struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
@@ -85,8 +86,8 @@ type (
 )
 
 // Actions that report, and the two that the engine carries out inside the transaction
-// of the step (Send, Withdraw). Reports render what is true when they run, and only the newest
-// of a slot matters.
+// of the step (Send, Withdraw). Reports render what is true when they run; of notes and
+// messages only the newest matters.
 type (
 	// WriteNote creates or edits the merge request note. Outcome: NoteWritten.
 	WriteNote struct{}
@@ -156,7 +157,8 @@ func EncodeAction(a Action) (kind string, data []byte, err error) {
 	return a.ActionKind(), data, nil
 }
 
-// DecodeAction reads the stored form.
+// DecodeAction reads the stored form. Send and Withdraw have none: the engine carries them
+// out when it commits the step.
 func DecodeAction(kind string, data []byte) (Action, error) {
 	a, err := decodeAction(kind, data)
 	if err != nil {
@@ -261,10 +263,8 @@ func AsFailure(err error) (*Failure, bool) {
 	return f, ok
 }
 
-// errUnknownKind: a newer version wrote it.
-var errUnknownKind = errors.New("the kind is not known")
-
-// StageOf is the stage and attempt that an action works for, "" and 0 if none.
+// StageOf is the stage and attempt that an action carries on, "" and 0 if none. Reports
+// carry none on: a stage does not wait for them.
 func StageOf(a Action) (stage string, attempt int) {
 	switch a := a.(type) {
 	case Evaluate:

@@ -31,7 +31,7 @@ type Environment struct {
 	// Newest is the order of the newest delivery that was granted the environment to deploy.
 	Newest     int64  `json:"newest,omitempty"`
 	NewestID   string `json:"newest_id,omitempty"`
-	NewestName string `json:"newest_name,omitempty"` // for people: "!12 3f2a91c0"
+	NewestName string `json:"newest_name,omitempty"` // for people: "!12 (3f2a91c0)"
 	// Releases, oldest first; the last one runs, unless the environment is empty.
 	Releases []Release `json:"releases,omitempty"`
 	Updated  time.Time `json:"updated,omitzero"`

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -24,11 +25,13 @@ type (
 		SHA          string       `json:"sha"`
 	}
 	// CIChanged is a hook's word that a CI pipeline of the commit changed. It only makes
-	// us look: the newest one on the right branch counts, not the one that the hook names.
+	// us look: the newest one on the right branch counts, not the one that the hook names,
+	// which is kept for the history.
 	CIChanged struct {
 		CI CIPipeline `json:"ci"`
 	}
-	// JobChanged is a hook's word that a job of the commit changed. It only makes us look.
+	// JobChanged is a hook's word that a job of the commit changed. It only makes us look
+	// at the one with that ID, if a stage plays it; the rest is kept for the history.
 	JobChanged struct {
 		Name string    `json:"name"`
 		Job  JobHandle `json:"job"`
@@ -312,3 +315,6 @@ func decodeAs[E Event](data []byte) (Event, error) {
 	err := json.Unmarshal(data, &e)
 	return e, err
 }
+
+// errUnknownKind of an event or an action: a newer version wrote it.
+var errUnknownKind = errors.New("the kind is not known")

@@ -212,8 +212,12 @@ func (p *Plan) Stage(name string) (Stage, bool) {
 	return Stage{}, false
 }
 
-// EnvironmentNames lists the environments that the stages change, each once, in order.
+// EnvironmentNames lists the environments that the stages change, each once, in order;
+// none if there is no plan.
 func (p *Plan) EnvironmentNames() []string {
+	if p == nil {
+		return nil
+	}
 	var names []string
 	seen := map[string]bool{}
 	for _, s := range p.Stages {

@@ -30,7 +30,6 @@ const (
 	ReasonNothingToUndo ReasonCode = "nothing-to-undo"
 	ReasonStale         ReasonCode = "stale"
 	ReasonJobFailed     ReasonCode = "job-failed"
-	ReasonGaveUp        ReasonCode = "gave-up" // an effect was tried too often
 	// What a deployer sees.
 	ReasonImagePull     ReasonCode = "image-pull"
 	ReasonCrashLoop     ReasonCode = "crash-loop"
@@ -118,8 +117,6 @@ func (r Reason) words() string {
 		return "nothing was rolled back in " + r.What
 	case ReasonJobFailed:
 		return "job " + r.What + " did not succeed"
-	case ReasonGaveUp:
-		return "gave up after many tries"
 	case ReasonImagePull:
 		return "the image cannot be pulled"
 	case ReasonCrashLoop:

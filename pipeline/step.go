@@ -220,14 +220,6 @@ func (s *stepper) needsMet(def Stage) bool {
 	return true
 }
 
-// environments is EnvironmentNames of a plan that may be nil.
-func (p *Plan) environments() []string {
-	if p == nil {
-		return nil
-	}
-	return p.EnvironmentNames()
-}
-
 // wake is when Tick is wanted next, zero if the delivery has ended.
 func (s *stepper) wake() time.Time {
 	if s.d.Status.Finished() {

@@ -123,7 +123,7 @@ func (s *stepper) finish(status Status, reason Reason) {
 	s.d.Status, s.d.Reason, s.d.Ended, s.d.Winding = status, reason, s.now, ""
 	s.d.CIWatch = CIWatch{Looks: s.d.CIWatch.Looks}
 	s.leave(status, reason)
-	for _, env := range s.plan.environments() {
+	for _, env := range s.plan.EnvironmentNames() {
 		s.send(env, Departed{Delivery: s.d.ID})
 	}
 }

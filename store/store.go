@@ -96,7 +96,7 @@ type Claim struct {
 	IsDue    bool     // the due time has come
 }
 
-// Effect is something to do in the outside world, exactly once by its key.
+// Effect is something to do in the outside world, taken in once by its key.
 type Effect struct {
 	Key  string // unique for ever within its aggregate
 	Of   ID     // the aggregate whose inbox receives the outcome
