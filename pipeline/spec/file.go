@@ -19,7 +19,7 @@ type File struct {
 	Slack Channel `json:"slack,omitempty" yaml:"slack,omitempty"`
 	// Links that are shown with every delivery.
 	Links []Link `json:"links,omitempty" yaml:"links,omitempty" jsonschema:"maxItems=20"`
-	// What a newer delivery does to an older one that has not started in the same environment: supersede ends the older one, queue lets it go first.
+	// What a newer delivery does to an older one that has not started in the same environment: supersede ends the older one, queue lets everybody go in the order in which they ask.
 	Concurrency pipeline.Concurrency `json:"concurrency,omitempty" yaml:"concurrency,omitempty" jsonschema:"enum=queue,enum=supersede,default=supersede"`
 	// What happens, in order. A stage starts when the one before has succeeded, unless it says needs.
 	Stages []Stage `json:"stages" yaml:"stages" jsonschema:"minItems=1,maxItems=50"`
