@@ -16,7 +16,9 @@ const HelpText = "Commands: approve [stage], reject [stage:] [reason], cancel [r
 func (s *stepper) requested(r Request) {
 	s.d.Asked++
 	r.Key = fmt.Sprintf("r%d", s.d.Asked)
-	r.At = s.now
+	if r.At.IsZero() { // else it is when the hook came in, which may be a while ago
+		r.At = s.now
+	}
 	switch {
 	case r.What == VerbHelp:
 		s.answer(r, true, HelpText)
