@@ -179,14 +179,14 @@ func TestManifestsForOperatorsAreRight(t *testing.T) {
 	}
 	seen := map[string]int{}
 	for doc := range strings.SplitSeq(page(t, "examples/operator/kubernetes.yaml"), "\n---\n") {
-		var any struct{ Kind string }
-		if err := yaml.Unmarshal([]byte(doc), &any); err != nil || kinds[any.Kind] == nil {
-			t.Fatalf("kind %q: %v", any.Kind, err)
+		var head struct{ Kind string }
+		if err := yaml.Unmarshal([]byte(doc), &head); err != nil || kinds[head.Kind] == nil {
+			t.Fatalf("kind %q: %v", head.Kind, err)
 		}
-		seen[any.Kind]++
-		object := kinds[any.Kind]()
+		seen[head.Kind]++
+		object := kinds[head.Kind]()
 		if err := yaml.UnmarshalStrict([]byte(doc), object); err != nil {
-			t.Errorf("%s: %v", any.Kind, err)
+			t.Errorf("%s: %v", head.Kind, err)
 		}
 		if role, ok := object.(*rbacv1.Role); ok {
 			if diff := cmp.Diff(documented.Rules, role.Rules); diff != "" {

@@ -69,7 +69,7 @@ func TestTools(t *testing.T) {
 		"an unknown command is an error":            {[]string{"frobnicate"}, "", "slipway: unknown command \"frobnicate\" for \"slipway\"\n", 1},
 		"an unknown command below another is too":   {[]string{"config", "chekc"}, "", "slipway: unknown command \"chekc\" for \"slipway config\"\n", 1},
 		"an unknown flag is an error":               {[]string{"demo", "--nope"}, "", "slipway: unknown flag: --nope\n", 1},
-		"serve names a file that is missing":        {[]string{"serve", "--config", "missing.yml"}, "", "slipway: read configuration: stat missing.yml: no such file or directory\n", 1},
+		"serve names a file that is missing":        {[]string{"serve", "--config", "missing.yml"}, "", "slipway: there is no configuration at missing.yml; name it with --config (docs/configuration.md has all keys)\n", 1},
 	} {
 		if out, code := slipway(t, c.stdin, c.args...); code != c.code || out != c.out {
 			t.Errorf("%s: exit %d and\n%s\nwant exit %d and\n%s", name, code, tail(out, 2000), c.code, c.out)

@@ -9,6 +9,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/url"
@@ -148,6 +149,9 @@ type Keep struct {
 // Load reads and checks the file. Errors name the file, and line and column where known.
 func Load(file string, getenv func(string) (string, bool)) (*Config, error) {
 	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no configuration at %s; name it with --config (docs/configuration.md has all keys)", file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
@@ -253,6 +257,8 @@ func (c *Console) check() error {
 
 func (g *GitLab) check() error {
 	switch {
+	case g.URL == "":
+		return errors.New("gitlab.url: missing; give the address of your GitLab")
 	case !isURL(g.URL):
 		return fmt.Errorf("gitlab.url: %q is not an http or https address", g.URL)
 	case g.Token == "":
