@@ -56,9 +56,12 @@ func (s *server) refuse(c *gin.Context, err error) {
 	if errors.As(err, &r) && r.Status >= http.StatusBadRequest {
 		status, reason = r.Status, r.Reason
 	}
-	if status >= http.StatusInternalServerError {
+	switch {
+	case status >= http.StatusInternalServerError:
 		s.o.Logger.Error("request failed", "path", c.FullPath(), "status", status, "error", err)
-	} else {
+	case c.FullPath() == "": // whoever scans the internet is nobody's concern
+		s.o.Logger.Debug("nothing is there", "status", status)
+	default:
 		s.o.Logger.Warn("request refused", "path", c.FullPath(), "status", status, "reason", reason)
 	}
 	c.AbortWithStatusJSON(status, problem{Error: reason})

@@ -5,39 +5,36 @@ import (
 	"time"
 )
 
-const greetPatience = 30 * time.Second
+const greetPatience = 15 * time.Second // with each
 
 // greet asks GitLab, Slack and each cluster once whether they know us, so that a wrong
 // token is in the log when the server starts and not when the first delivery fails. The
 // server starts all the same: what is away now may be back later.
 func (a *App) greet(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, greetPatience)
-	defer cancel()
-	if me, err := a.gitlab.Me(ctx); err != nil {
-		a.told(ctx, "gitlab does not answer as it should", "url", a.o.Config.GitLab.URL, err)
-	} else {
-		a.log.Info("gitlab knows us", "url", a.o.Config.GitLab.URL, "as", me.Username)
-	}
+	a.ask(ctx, "gitlab", a.o.Config.GitLab.URL, func(ctx context.Context) (string, error) {
+		me, err := a.gitlab.Me(ctx)
+		return "as " + me.Username, err
+	})
 	if a.slack != nil {
-		if err := a.slack.Check(ctx); err != nil {
-			a.told(ctx, "slack does not answer as it should", "url", a.o.Config.Slack.APIURL, err)
-		} else {
-			a.log.Info("slack knows us")
-		}
+		a.ask(ctx, "slack", a.o.Config.Slack.APIURL, func(ctx context.Context) (string, error) {
+			return "the token works", a.slack.Check(ctx)
+		})
 	}
 	for _, c := range a.o.Config.Clusters {
-		version, err := a.clusters.ping(ctx, c.Name)
-		if err != nil {
-			a.told(ctx, "a cluster does not answer as it should", "cluster", c.Name, err)
-			continue
-		}
-		a.log.Info("a cluster knows us", "cluster", c.Name, "version", version)
+		a.ask(ctx, "cluster", c.Name, func(ctx context.Context) (string, error) { return a.clusters.ping(ctx, c.Name) })
 	}
 }
 
-// told warns, unless it is only that the server stops.
-func (a *App) told(ctx context.Context, what, key, value string, err error) {
-	if ctx.Err() == nil {
-		a.log.Warn(what, key, value, "error", err)
+// ask logs how one of them answers. A server that stops meanwhile is nobody's fault.
+func (a *App) ask(ctx context.Context, what, which string, how func(context.Context) (string, error)) {
+	asking, cancel := context.WithTimeout(ctx, greetPatience)
+	defer cancel()
+	answer, err := how(asking)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		a.log.Warn(what+" does not answer as it should", "which", which, "error", err)
+	default:
+		a.log.Info(what+" knows us", "which", which, "answer", answer)
 	}
 }
