@@ -8,7 +8,7 @@ import (
 )
 
 // DeliverySchema is the version of the stored form of Delivery.
-const DeliverySchema = 1
+const DeliverySchema = 2
 
 // DeliveryID names the delivery of one merged commit. The same merge always gets the
 // same name, whichever hook told of it and however often.
@@ -188,6 +188,23 @@ type StageState struct {
 	Looks   int   `json:"looks,omitempty"` // at the job, so that each gets a key of its own
 	// Ending is what the stage becomes when its rollback is done, or its apply has come back.
 	Ending StageStatus `json:"ending,omitempty"`
+	// Checks are how the stage's checks stand, in the order of the plan.
+	Checks []CheckState `json:"checks,omitempty"`
+	// Standby is until when the release before stays ready to take the traffic back.
+	Standby time.Time `json:"standby,omitzero"`
+	// Back: the target of a rollback has the traffic again.
+	Back bool `json:"back,omitempty"`
+	// Decided: people were asked whether to roll back, and said yes.
+	Decided bool `json:"decided,omitempty"`
+	// Outcome of the Kubernetes Job that a run stage ran.
+	Ran *Ran `json:"ran,omitempty"`
+}
+
+// Ran is how a Kubernetes Job ended.
+type Ran struct {
+	Job      string `json:"job"` // its name in the cluster
+	ExitCode int32  `json:"exit_code"`
+	Log      string `json:"log,omitempty"` // blob: the last lines, redacted; "" if there are none
 }
 
 // Phase is how far a stage has come within its attempt, "" if that is told by its status.
@@ -200,6 +217,12 @@ const (
 	PhaseObserving  Phase = "observing"
 	PhaseRestoring  Phase = "restoring" // the recorded release is being applied
 	PhaseVerifying  Phase = "verifying" // the recorded release is being watched
+	PhaseSwitching  Phase = "switching" // the traffic is being moved to the new release
+	PhaseChecking   Phase = "checking"  // checks run, and the release before is on standby
+	PhaseRetiring   Phase = "retiring"  // what the release before left is being removed
+	PhaseReturning  Phase = "returning" // the traffic is being moved to the recorded release
+	PhaseClearing   Phase = "clearing"  // what was undone is being removed
+	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
 )
 
 // JobHandle is the GitLab job that a stage plays.
@@ -236,6 +259,7 @@ const (
 	VerbCancel   Verb = "cancel"
 	VerbRetry    Verb = "retry"
 	VerbRollback Verb = "rollback"
+	VerbPromote  Verb = "promote" // end the standby now
 	VerbStatus   Verb = "status"
 	VerbHelp     Verb = "help"
 	VerbUnknown  Verb = "" // a command that nobody understands; it is answered with help
@@ -248,6 +272,7 @@ const (
 	ViaSlack      Via = "Slack"
 	ViaComment    Via = "comment"
 	ViaDeployment Via = "GitLab deployment approval"
+	ViaAPI        Via = "API" // the command line, or a program
 )
 
 // Request is a person's wish on its way to a decision: who they are and what they
@@ -260,8 +285,11 @@ type Request struct {
 	Attempt int    `json:"attempt,omitempty"` // of the stage that the button was drawn for; 0 is the current one
 	// Environment narrows approve and reject to what leads to it, and rollback to it.
 	Environment string `json:"environment,omitempty"`
-	Argument    string `json:"argument,omitempty"` // the rest of the command line
-	Reason      string `json:"reason,omitempty"`   // the person's words
+	// Release is the one that a rollback shall bring back: its id, or the beginning of its
+	// commit's sha or of its version; "" is the one before.
+	Release  string `json:"release,omitempty"`
+	Argument string `json:"argument,omitempty"` // the rest of the command line
+	Reason   string `json:"reason,omitempty"`   // the person's words
 	// Who: one of these identifies the person.
 	GitLabID int64  `json:"gitlab_id,omitempty"`
 	Username string `json:"username,omitempty"` // shown until the look-up is done
@@ -319,6 +347,14 @@ type Release struct {
 	At        time.Time `json:"at,omitzero"`
 	// Bad: it failed or was rolled back, and is never gone back to.
 	Bad bool `json:"bad,omitempty"`
+	// How it was brought up, so that it can be brought back in the same way. "" is rolling.
+	Strategy Strategy `json:"strategy,omitempty"`
+	// Version tells a blue-green release from others in the cluster: the end of its
+	// Deployments' names, and a label of their pods. "" otherwise.
+	Version    string        `json:"version,omitempty"`
+	Traffic    *Traffic      `json:"traffic,omitempty"`
+	Prune      Prune         `json:"prune,omitempty"`
+	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 }
 
 // Image is a container image of a release.

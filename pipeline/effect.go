@@ -62,6 +62,66 @@ type (
 		// From is what is undone, whose further objects are removed; nil if unknown.
 		From *Release `json:"from,omitempty"`
 	}
+	// Switch moves the traffic to a release whose pods are all available. Outcome: Switched.
+	Switch struct {
+		Stage       string  `json:"stage"`
+		Attempt     int     `json:"attempt"`
+		Environment string  `json:"environment"`
+		To          Release `json:"to"`
+		// From has the traffic until now; nil if unknown.
+		From *Release `json:"from,omitempty"`
+	}
+	// Retire removes what a release has and the one that serves now hasn't. Outcome: Retired.
+	Retire struct {
+		Stage       string  `json:"stage"`
+		Attempt     int     `json:"attempt"`
+		Environment string  `json:"environment"`
+		Serving     Release `json:"serving"`
+		// Old is what is removed; nil if applying it failed half-way, so that it was never
+		// recorded: then it is what the stage renders to.
+		Old *Release `json:"old,omitempty"`
+		// Keep leaves Old's pods where they are, without traffic.
+		Keep bool `json:"keep,omitempty"`
+	}
+	// Remove removes a blue-green release that was kept for people to look at, unless it
+	// serves. No outcome.
+	Remove struct {
+		Environment string  `json:"environment"`
+		Release     Release `json:"release"`
+	}
+	// RunJob runs the stage's Kubernetes Job to its end. Outcome: JobRan.
+	RunJob struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// StopJob removes a Kubernetes Job that nobody waits for any more. No outcome.
+	StopJob struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// RunCheck runs a check once. Outcome: Checked.
+	RunCheck struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Check   string `json:"check"` // its name
+		Run     int    `json:"run"`   // 1 at first
+	}
+	// StartPipeline starts the stage's CI pipeline. Outcome: PipelineSeen.
+	StartPipeline struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// LookAtPipeline asks GitLab how the stage's CI pipeline is. Outcome: PipelineSeen.
+	LookAtPipeline struct {
+		Stage    string `json:"stage"`
+		Attempt  int    `json:"attempt"`
+		Pipeline int64  `json:"pipeline"`
+	}
+	// SendNotice sends the stage's message. Outcome: NoticeSent.
+	SendNotice struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
 	// PlayJob plays the stage's manual job. Outcome: JobSeen.
 	PlayJob struct {
 		Stage   string `json:"stage"`
@@ -136,6 +196,15 @@ func (Identify) ActionKind() string        { return "identify" }
 func (Apply) ActionKind() string           { return "apply" }
 func (Observe) ActionKind() string         { return "observe" }
 func (Restore) ActionKind() string         { return "restore" }
+func (Switch) ActionKind() string          { return "switch" }
+func (Retire) ActionKind() string          { return "retire" }
+func (Remove) ActionKind() string          { return "remove" }
+func (RunJob) ActionKind() string          { return "run-job" }
+func (StopJob) ActionKind() string         { return "stop-job" }
+func (RunCheck) ActionKind() string        { return "run-check" }
+func (StartPipeline) ActionKind() string   { return "start-pipeline" }
+func (LookAtPipeline) ActionKind() string  { return "look-at-pipeline" }
+func (SendNotice) ActionKind() string      { return "send-notice" }
 func (PlayJob) ActionKind() string         { return "play-job" }
 func (LookAtJob) ActionKind() string       { return "look-at-job" }
 func (StartRollback) ActionKind() string   { return "start-rollback" }
@@ -183,6 +252,24 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[Observe](data)
 	case "restore":
 		return actionAs[Restore](data)
+	case "switch":
+		return actionAs[Switch](data)
+	case "retire":
+		return actionAs[Retire](data)
+	case "remove":
+		return actionAs[Remove](data)
+	case "run-job":
+		return actionAs[RunJob](data)
+	case "stop-job":
+		return actionAs[StopJob](data)
+	case "run-check":
+		return actionAs[RunCheck](data)
+	case "start-pipeline":
+		return actionAs[StartPipeline](data)
+	case "look-at-pipeline":
+		return actionAs[LookAtPipeline](data)
+	case "send-notice":
+		return actionAs[SendNotice](data)
 	case "play-job":
 		return actionAs[PlayJob](data)
 	case "look-at-job":
@@ -274,6 +361,20 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Observe:
 		return a.Stage, a.Attempt
 	case Restore:
+		return a.Stage, a.Attempt
+	case Switch:
+		return a.Stage, a.Attempt
+	case Retire:
+		return a.Stage, a.Attempt
+	case RunJob:
+		return a.Stage, a.Attempt
+	case RunCheck:
+		return a.Stage, a.Attempt
+	case StartPipeline:
+		return a.Stage, a.Attempt
+	case LookAtPipeline:
+		return a.Stage, a.Attempt
+	case SendNotice:
 		return a.Stage, a.Attempt
 	case PlayJob:
 		return a.Stage, a.Attempt

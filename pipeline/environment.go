@@ -6,7 +6,7 @@ import (
 )
 
 // EnvironmentSchema is the version of the stored form of Environment.
-const EnvironmentSchema = 1
+const EnvironmentSchema = 2
 
 // KeptReleases is how many releases an environment remembers.
 const KeptReleases = 20
@@ -32,6 +32,8 @@ type Environment struct {
 	Newest     int64  `json:"newest,omitempty"`
 	NewestID   string `json:"newest_id,omitempty"`
 	NewestName string `json:"newest_name,omitempty"` // for people: "!12 (3f2a91c0)"
+	// Kept are releases that failed and are still there for people to look at.
+	Kept []Kept `json:"kept,omitempty"`
 	// Releases, oldest first; the last one runs, unless the environment is empty.
 	Releases []Release `json:"releases,omitempty"`
 	Updated  time.Time `json:"updated,omitzero"`
@@ -49,6 +51,13 @@ type Claim struct {
 	Of       string    `json:"of,omitempty"`   // the delivery that a rollback undoes
 	To       string    `json:"to,omitempty"`   // the release that a rollback wants, "" lets the environment choose
 	Since    time.Time `json:"since"`
+}
+
+// Kept is a release without traffic that is removed when its time is over.
+type Kept struct {
+	Delivery string    `json:"delivery"` // that brought it, and removes it
+	Release  Release   `json:"release"`
+	Until    time.Time `json:"until"`
 }
 
 // Enrolment is a delivery that will come.

@@ -95,6 +95,48 @@ type (
 	Restored struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
+		// Serving: its pods were still ready, and have the traffic again already.
+		Serving bool `json:"serving,omitempty"`
+	}
+	// Switched: the release has the traffic.
+	Switched struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
+	// Retired: what the release before left is gone.
+	Retired struct {
+		Stage   string   `json:"stage"`
+		Attempt int      `json:"attempt"`
+		Removed []string `json:"removed,omitempty"` // "ConfigMap shop-old"
+	}
+	// JobRan: the Kubernetes Job has ended, well or not.
+	JobRan struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Passed  bool   `json:"passed"`
+		Ran     Ran    `json:"ran"`
+		Detail  string `json:"detail,omitempty"` // why it did not pass, in words
+	}
+	// Checked is what one run of a check saw.
+	Checked struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Check   string `json:"check"`
+		Run     int    `json:"run"`
+		Passed  bool   `json:"passed"`
+		Saw     string `json:"saw"` // a sentence without full stop: bounded, no secrets
+	}
+	// PipelineSeen is what starting a CI pipeline, or a look at it, found.
+	PipelineSeen struct {
+		Stage   string    `json:"stage"`
+		Attempt int       `json:"attempt"`
+		CI      JobHandle `json:"ci"`
+	}
+	// NoticeSent: the message is in the channel.
+	NoticeSent struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		URL     string `json:"url,omitempty"`
 	}
 	// Progressed tells how far something is. It changes what people see, nothing else.
 	Progressed struct {
@@ -164,6 +206,8 @@ type (
 		Released *Release `json:"released,omitempty"` // what runs there now, if that changed
 		// Failed is a release that must never be gone back to.
 		Failed *Release `json:"failed,omitempty"`
+		// Kept is a release that stays for people to look at for a while.
+		Kept *Kept `json:"kept,omitempty"`
 	}
 	// Departed: a delivery has ended and wants nothing more.
 	Departed struct {
@@ -177,6 +221,8 @@ type (
 		Current     *Release `json:"current,omitempty"`
 		// Target is the release that a rollback goes to; nil if there is none.
 		Target *Release `json:"target,omitempty"`
+		// Why says why there is none.
+		Why string `json:"why,omitempty"`
 	}
 	// LockQueued: somebody else has the environment.
 	LockQueued struct {
@@ -184,6 +230,11 @@ type (
 		Stage       string `json:"stage"`
 		Attempt     int    `json:"attempt"`
 		Holder      string `json:"holder"` // its name, for people
+	}
+	// KeepEnded: a release that was kept for people to look at may be removed.
+	KeepEnded struct {
+		Environment string  `json:"environment"`
+		Release     Release `json:"release"`
 	}
 	// Superseded: a newer delivery was there first, or wants to be.
 	Superseded struct {
@@ -213,6 +264,13 @@ func (Identified) EventKind() string        { return "identified" }
 func (Applied) EventKind() string           { return "applied" }
 func (RolledOut) EventKind() string         { return "rolled-out" }
 func (Restored) EventKind() string          { return "restored" }
+func (Switched) EventKind() string          { return "switched" }
+func (Retired) EventKind() string           { return "retired" }
+func (JobRan) EventKind() string            { return "job-ran" }
+func (Checked) EventKind() string           { return "checked" }
+func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
+func (NoticeSent) EventKind() string        { return "notice-sent" }
+func (KeepEnded) EventKind() string         { return "keep-ended" }
 func (Progressed) EventKind() string        { return "progressed" }
 func (JobSeen) EventKind() string           { return "job-seen" }
 func (Failed) EventKind() string            { return "failed" }
@@ -277,6 +335,20 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[RolledOut](data)
 	case "restored":
 		return decodeAs[Restored](data)
+	case "switched":
+		return decodeAs[Switched](data)
+	case "retired":
+		return decodeAs[Retired](data)
+	case "job-ran":
+		return decodeAs[JobRan](data)
+	case "checked":
+		return decodeAs[Checked](data)
+	case "pipeline-seen":
+		return decodeAs[PipelineSeen](data)
+	case "notice-sent":
+		return decodeAs[NoticeSent](data)
+	case "keep-ended":
+		return decodeAs[KeepEnded](data)
 	case "progressed":
 		return decodeAs[Progressed](data)
 	case "job-seen":

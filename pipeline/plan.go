@@ -7,7 +7,7 @@ import (
 )
 
 // PlanSchema is the version of the stored form of Plan.
-const PlanSchema = 1
+const PlanSchema = 2
 
 // Plan is a pipeline compiled for one commit and frozen when its delivery starts.
 // Every template in it that does not depend on earlier stages is already filled in.
@@ -24,6 +24,8 @@ type Plan struct {
 	Stages       []Stage      `json:"stages"`
 	// Environments holds the operator's rules for each environment that the stages name.
 	Environments map[string]EnvironmentRules `json:"environments,omitempty"`
+	// AftermathOn says which ends of the delivery make the stages run that are Aftermath.
+	AftermathOn []Status `json:"aftermath_on,omitempty"`
 	// TurnRed: a failed stage posts a failed commit status, which fails the CI pipeline.
 	TurnRed bool `json:"turn_red,omitempty"`
 }
@@ -103,6 +105,10 @@ const (
 	KindJudgement StageKind = "judgement"
 	KindWait      StageKind = "wait"
 	KindJob       StageKind = "job"
+	KindValidate  StageKind = "validate"
+	KindRun       StageKind = "run"
+	KindTrigger   StageKind = "trigger"
+	KindNotify    StageKind = "notify"
 	KindRollback  StageKind = "rollback" // made by a rollback command, not written in files
 )
 
@@ -120,30 +126,75 @@ type Stage struct {
 	Timeout   time.Duration `json:"timeout,omitempty"` // of one attempt, in nanoseconds; 0 is the default of its kind
 	Retry     int           `json:"retry,omitempty"`   // further attempts after the first
 	OnFailure OnFailure     `json:"on_failure"`
+	// NoWayBack: what this stage did to its environment, such as a migration, does not go
+	// back, so that no release of it is rolled back without asking people.
+	NoWayBack bool `json:"no_way_back,omitempty"`
+	// Aftermath: the stage runs only after the delivery has failed or rolled back. See Plan.AftermathOn.
+	Aftermath bool `json:"aftermath,omitempty"`
+	// Checks have to pass after the stage has done its work, before it counts as succeeded.
+	Checks []Check `json:"checks,omitempty"`
 
 	Deploy    *Deploy    `json:"deploy,omitempty"`
 	Judgement *Judgement `json:"judgement,omitempty"`
 	Wait      *Wait      `json:"wait,omitempty"`
 	Job       *Job       `json:"job,omitempty"`
+	Run       *Run       `json:"run,omitempty"`
+	Trigger   *Trigger   `json:"trigger,omitempty"`
+	Notify    *Notify    `json:"notify,omitempty"`
 	Rollback  *Rollback  `json:"rollback,omitempty"`
 }
 
-// Environment is the environment that the stage changes, "" if none.
+// Environment is the environment that the stage takes, "" if none.
 func (s Stage) Environment() string {
 	switch {
 	case s.Deploy != nil:
 		return s.Deploy.Environment
 	case s.Rollback != nil:
 		return s.Rollback.Environment
+	case s.Run != nil:
+		return s.Run.Environment
 	}
 	return ""
 }
 
+// Deploys tells that the stage changes which release runs in its environment.
+func (s Stage) Deploys() bool { return s.Deploy != nil || s.Rollback != nil }
+
 // Strategy is how a release replaces the one before.
 type Strategy string
 
-// StrategyRolling lets each workload's own controller roll its pods.
-const StrategyRolling Strategy = "rolling"
+const (
+	// StrategyRolling lets each workload's own controller roll its pods.
+	StrategyRolling Strategy = "rolling"
+	// StrategyBlueGreen brings the release up at full size beside the one that serves, and
+	// then moves the traffic in one step. The one before stays on hot standby for a while.
+	StrategyBlueGreen Strategy = "blue-green"
+)
+
+// Prune says what becomes of objects that the release before had and this one hasn't.
+type Prune string
+
+const (
+	PruneObjects Prune = "objects" // they are removed, but not volume claims
+	PruneVolumes Prune = "volumes" // volume claims are removed, too
+	PruneNothing Prune = "nothing"
+)
+
+// Traffic says what moves traffic between two releases; without it Service selectors do.
+type Traffic struct {
+	// HTTPRoute is the name of a Gateway API route in the environment's namespace.
+	HTTPRoute string `json:"httproute"`
+	// PreviewHeader with PreviewValue leads a request to the release that does not serve yet.
+	PreviewHeader string `json:"preview_header,omitempty"`
+	PreviewValue  string `json:"preview_value,omitempty"`
+}
+
+// Helm says how a chart is rendered.
+type Helm struct {
+	Values  []string          `json:"values,omitempty"`  // files in the repository; later ones win
+	Set     map[string]string `json:"set,omitempty"`     // dotted keys, as helm's --set; they win over files
+	Release string            `json:"release,omitempty"` // name; "" is the application's
+}
 
 // Deploy brings the commit's manifests into an environment.
 type Deploy struct {
@@ -153,6 +204,14 @@ type Deploy struct {
 	Images      map[string]string `json:"images,omitempty"` // image name → tag, digest ("sha256:…") or full reference
 	// ProgressDeadline is how long the rollout may stand still; 0 leaves it to the manifests.
 	ProgressDeadline time.Duration `json:"progress_deadline,omitempty"`
+	Helm             *Helm         `json:"helm,omitempty"`
+	Prune            Prune         `json:"prune,omitempty"` // "" is PruneObjects
+	Traffic          *Traffic      `json:"traffic,omitempty"`
+	// Standby is how long the release before stays ready to take the traffic back.
+	Standby time.Duration `json:"standby,omitempty"`
+	// KeepFailed is how long a blue-green release that was rolled back stays for people to
+	// look at, without traffic.
+	KeepFailed time.Duration `json:"keep_failed,omitempty"`
 }
 
 // Judgement is a question to people.
@@ -175,6 +234,34 @@ type Wait struct {
 // Job plays a manual job of the commit's CI pipeline and waits for its end.
 type Job struct {
 	Name string `json:"name"`
+}
+
+// Run runs a Kubernetes Job to its end. The Job comes from the manifests, or is made of
+// Image and what follows it.
+type Run struct {
+	Environment string            `json:"environment"`
+	Manifests   string            `json:"manifests,omitempty"` // path in the repository, as Deploy's
+	Images      map[string]string `json:"images,omitempty"`
+	Helm        *Helm             `json:"helm,omitempty"`
+	Job         string            `json:"job,omitempty"` // which one of the manifests; "" is the only one
+	Image       string            `json:"image,omitempty"`
+	Command     []string          `json:"command,omitempty"`
+	Args        []string          `json:"args,omitempty"`
+	Env         map[string]string `json:"env,omitempty"`
+	// ServiceAccount of the pod; "" is the namespace's default.
+	ServiceAccount string `json:"service_account,omitempty"`
+}
+
+// Trigger starts a new GitLab CI pipeline and waits for its end.
+type Trigger struct {
+	Ref       string            `json:"ref,omitempty"` // a branch or tag; "" is the branch that was merged into
+	Variables map[string]string `json:"variables,omitempty"`
+}
+
+// Notify sends a message to a Slack channel.
+type Notify struct {
+	Channel string `json:"channel"`
+	Text    string `json:"text"`
 }
 
 // Rollback brings back a recorded release.
