@@ -120,6 +120,8 @@ type Delivery struct {
 	Wake  time.Time `json:"wake,omitzero"` // when Tick is wanted; zero if finished
 	// Winding: no further stage starts; the delivery ends with this status when what runs has ended.
 	Winding Status `json:"winding,omitempty"`
+	// Aftermath: everything else has ended, and the stages run that follow a bad end.
+	Aftermath bool `json:"aftermath,omitempty"`
 	// Cause is the stage that ended badly and made the delivery wind, "" if none did.
 	Cause string `json:"cause,omitempty"`
 	// Warnings are reports that could not be written, newest last, one per kind of effect.
@@ -194,8 +196,10 @@ type StageState struct {
 	Standby time.Time `json:"standby,omitzero"`
 	// Back: the target of a rollback has the traffic again.
 	Back bool `json:"back,omitempty"`
-	// Decided: people were asked whether to roll back, and said yes.
-	Decided bool `json:"decided,omitempty"`
+	// Because is the stage whose work does not go back, so that people are asked whether to
+	// roll back, "" if they are not. Decided: they said yes.
+	Because string `json:"because,omitempty"`
+	Decided bool   `json:"decided,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
 }

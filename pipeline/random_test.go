@@ -95,6 +95,16 @@ func randomPlan(t *rapid.T) *pipeline.Plan {
 		}
 		p.Stages = append(p.Stages, st)
 	}
+	if rapid.IntRange(0, 2).Draw(t, "aftermath") == 0 {
+		p.AftermathOn = rapid.SampledFrom([][]pipeline.Status{{pipeline.StatusFailed}, {pipeline.StatusFailed, pipeline.StatusRolledBack}}).Draw(t, "aftermath on")
+		for i, kind := range []pipeline.StageKind{pipeline.KindNotify, pipeline.KindJob} {
+			st := pipeline.Stage{Name: fmt.Sprintf("after%d", i), Kind: kind, Aftermath: true, OnFailure: pipeline.FailStop, Job: &pipeline.Job{Name: "look"}, Notify: &pipeline.Notify{}}
+			if i > 0 {
+				st.Needs = []string{"after0"}
+			}
+			p.Stages = append(p.Stages, st)
+		}
+	}
 	if rapid.Bool().Draw(t, "ruled") {
 		p.Environments["production"] = pipeline.EnvironmentRules{Rule: policy.Rule{Approvers: []string{"group:ops", "role:maintainer"}}}
 	}
@@ -105,7 +115,9 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 	st := pipeline.Stage{
 		Name: name, Kind: rapid.SampledFrom([]pipeline.StageKind{
 			pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindJudgement, pipeline.KindWait, pipeline.KindJob,
+			pipeline.KindRun, pipeline.KindValidate, pipeline.KindTrigger, pipeline.KindNotify,
 		}).Draw(t, "kind"),
+		NoWayBack: rapid.IntRange(0, 5).Draw(t, "no way back") == 0,
 		OnFailure: rapid.SampledFrom([]pipeline.OnFailure{pipeline.FailStop, pipeline.FailRollback, pipeline.FailRollback, pipeline.FailContinue}).Draw(t, "on_failure"),
 		Retry:     rapid.IntRange(0, 2).Draw(t, "retry"),
 		Dynamic:   rapid.IntRange(0, 4).Draw(t, "dynamic") == 0,
@@ -113,9 +125,27 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 	if rapid.IntRange(0, 9).Draw(t, "skipped") == 0 {
 		st.Skip = "not today"
 	}
+	for i := range rapid.SampledFrom([]int{0, 0, 1, 2}).Draw(t, "checks") {
+		st.Checks = append(st.Checks, pipeline.Check{
+			Name: fmt.Sprintf("c%d", i), Every: time.Minute, Failures: rapid.IntRange(0, 2).Draw(t, "failures"),
+			For: time.Duration(rapid.IntRange(0, 30).Draw(t, "for")) * time.Minute,
+		})
+	}
 	switch st.Kind {
+	case pipeline.KindRun:
+		st.Run = &pipeline.Run{Environment: rapid.SampledFrom(environments).Draw(t, "environment")}
+	case pipeline.KindTrigger:
+		st.Trigger = &pipeline.Trigger{}
+	case pipeline.KindNotify:
+		st.Notify = &pipeline.Notify{Channel: "#oncall"}
+	case pipeline.KindValidate:
 	case pipeline.KindDeploy:
 		st.Deploy = &pipeline.Deploy{Environment: rapid.SampledFrom(environments).Draw(t, "environment"), Strategy: pipeline.StrategyRolling}
+		if rapid.Bool().Draw(t, "blue-green") {
+			st.Deploy.Strategy = pipeline.StrategyBlueGreen
+			st.Deploy.Standby = time.Duration(rapid.SampledFrom([]int{0, 10, 60}).Draw(t, "standby")) * time.Minute
+			st.Deploy.KeepFailed = time.Duration(rapid.SampledFrom([]int{0, 30}).Draw(t, "keep")) * time.Minute
+		}
 	case pipeline.KindJudgement:
 		st.Judgement = &pipeline.Judgement{
 			Ask: "Go?", Quorum: rapid.IntRange(1, 2).Draw(t, "quorum"), Expires: time.Hour,
@@ -209,7 +239,7 @@ func (r *random) ask() {
 	req := pipeline.Request{
 		What: rapid.SampledFrom([]pipeline.Verb{
 			pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbCancel, pipeline.VerbCancel,
-			pipeline.VerbRetry, pipeline.VerbRetry, pipeline.VerbRollback, pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown,
+			pipeline.VerbRetry, pipeline.VerbRetry, pipeline.VerbRollback, pipeline.VerbRollback, pipeline.VerbPromote, pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown,
 		}).Draw(r.t, "verb"),
 		Via:      rapid.SampledFrom([]pipeline.Via{pipeline.ViaComment, pipeline.ViaSlack, pipeline.ViaDeployment}).Draw(r.t, "via"),
 		Username: fmt.Sprint(rapid.IntRange(0, len(r.people)-1).Draw(r.t, "who")),
@@ -224,6 +254,7 @@ func (r *random) ask() {
 	}
 	if req.What == pipeline.VerbRollback && rapid.Bool().Draw(r.t, "named") {
 		req.Environment = rapid.SampledFrom(environments).Draw(r.t, "environment")
+		req.Release = rapid.SampledFrom([]string{"", "aaaaaaaa", "00000000", "production/seed", "nothing"}).Draw(r.t, "release")
 	}
 	r.must(r.world.Send(id, pipeline.Requested{Request: req}))
 }
@@ -243,6 +274,9 @@ func (r *random) noise() {
 		events = append(events,
 			pipeline.Applied{Stage: st.Name, Attempt: old}, pipeline.RolledOut{Stage: st.Name, Attempt: old},
 			pipeline.Failed{Effect: "observe", Key: key, Stage: st.Name, Attempt: old, Code: pipeline.ReasonCrashLoop, Detail: "late"},
+			pipeline.Switched{Stage: st.Name, Attempt: old}, pipeline.Retired{Stage: st.Name, Attempt: old},
+			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old},
+			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
 			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
 		)
 		if def, _ := r.world.Plan(id).Stage(st.Name); def.Environment() != "" && st.Attempt > 0 && st.Held != st.Attempt && st.Phase != pipeline.PhaseLocking {
@@ -282,6 +316,16 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 			Stage: do.Stage, Attempt: do.Attempt, Run: rapid.Bool().Draw(t, "run"), Error: rapid.IntRange(0, 4).Draw(t, "error") == 0,
 			Why: "because", Resolved: pipelinetest.Resolve(r.world.Plan(p.Of), do.Stage),
 		}
+	case pipeline.RunCheck:
+		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: rapid.IntRange(0, 3).Draw(t, "passed") > 0, Saw: "something"}
+	case pipeline.RunJob:
+		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: rapid.Bool().Draw(t, "ran"), Ran: pipeline.Ran{Job: "migrate"}, Detail: "exit code 1"}
+	case pipeline.Restore:
+		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt, Serving: rapid.Bool().Draw(t, "serving")}
+	case pipeline.LookAtPipeline:
+		return pipeline.PipelineSeen{Stage: do.Stage, Attempt: do.Attempt, CI: pipeline.JobHandle{
+			ID: do.Pipeline, Status: rapid.SampledFrom([]string{"running", "success", "failed"}).Draw(t, "pipeline status"),
+		}}
 	case pipeline.LookAtJob:
 		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{
 			ID: do.Job, Status: rapid.SampledFrom([]string{"running", "success", "failed"}).Draw(t, "job status"),
@@ -335,6 +379,12 @@ func onlyAllowed(step pipelinetest.Taken) error {
 	switch dec.What {
 	case pipeline.VerbApprove, pipeline.VerbReject:
 		def, _ := step.Plan.Stage(dec.Stage)
+		if def.Judgement == nil { // whether to roll back
+			if rule := step.Plan.Environments[def.Environment()].Rule; !rule.IsZero() && !agrees(policy.Rule{Approvers: rule.Approvers}, p, "") {
+				return fmt.Errorf("%+v was decided against %+v", dec, rule)
+			}
+			return nil
+		}
 		rules := []policy.Rule{def.Judgement.Rule}
 		if env := step.Plan.Environments[def.Judgement.Environment].Rule; !env.IsZero() {
 			rules = append(rules, env)

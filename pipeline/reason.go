@@ -11,25 +11,29 @@ const (
 	ReasonAsking      ReasonCode = "asking"
 	ReasonTryingAgain ReasonCode = "trying-again"
 	// Why it ended.
-	ReasonDone          ReasonCode = "done"
-	ReasonNoFile        ReasonCode = "no-pipeline-file"
-	ReasonInvalidFile   ReasonCode = "invalid-pipeline-file"
-	ReasonCIFailed      ReasonCode = "ci-failed"
-	ReasonCIMissing     ReasonCode = "ci-missing"
-	ReasonCondition     ReasonCode = "condition"
-	ReasonEarlierFailed ReasonCode = "earlier-stage-failed"
-	ReasonRejected      ReasonCode = "rejected"
-	ReasonExpired       ReasonCode = "expired"
-	ReasonCanceled      ReasonCode = "canceled"
-	ReasonSuperseded    ReasonCode = "superseded"
-	ReasonTimeout       ReasonCode = "timeout"
-	ReasonApproved      ReasonCode = "approved"
-	ReasonStageFailed   ReasonCode = "stage-failed"
-	ReasonRolledBack    ReasonCode = "rolled-back"
-	ReasonNotRolledBack ReasonCode = "rollback-failed"
-	ReasonNothingToUndo ReasonCode = "nothing-to-undo"
-	ReasonStale         ReasonCode = "stale"
-	ReasonJobFailed     ReasonCode = "job-failed"
+	ReasonDone           ReasonCode = "done"
+	ReasonNoFile         ReasonCode = "no-pipeline-file"
+	ReasonInvalidFile    ReasonCode = "invalid-pipeline-file"
+	ReasonCIFailed       ReasonCode = "ci-failed"
+	ReasonCIMissing      ReasonCode = "ci-missing"
+	ReasonCondition      ReasonCode = "condition"
+	ReasonEarlierFailed  ReasonCode = "earlier-stage-failed"
+	ReasonRejected       ReasonCode = "rejected"
+	ReasonExpired        ReasonCode = "expired"
+	ReasonCanceled       ReasonCode = "canceled"
+	ReasonSuperseded     ReasonCode = "superseded"
+	ReasonTimeout        ReasonCode = "timeout"
+	ReasonApproved       ReasonCode = "approved"
+	ReasonStageFailed    ReasonCode = "stage-failed"
+	ReasonRolledBack     ReasonCode = "rolled-back"
+	ReasonNotRolledBack  ReasonCode = "rollback-failed"
+	ReasonNothingToUndo  ReasonCode = "nothing-to-undo"
+	ReasonStale          ReasonCode = "stale"
+	ReasonJobFailed      ReasonCode = "job-failed"
+	ReasonCheckFailed    ReasonCode = "check-failed"
+	ReasonRunFailed      ReasonCode = "run-failed"
+	ReasonPipelineFailed ReasonCode = "pipeline-failed"
+	ReasonLeftovers      ReasonCode = "leftovers"
 	// What a deployer sees.
 	ReasonImagePull     ReasonCode = "image-pull"
 	ReasonCrashLoop     ReasonCode = "crash-loop"
@@ -117,6 +121,14 @@ func (r Reason) words() string {
 		return "nothing was rolled back in " + r.What
 	case ReasonJobFailed:
 		return "job " + r.What + " did not succeed"
+	case ReasonCheckFailed:
+		return "check " + r.What + " failed"
+	case ReasonRunFailed:
+		return "Kubernetes Job " + r.What + " failed"
+	case ReasonPipelineFailed:
+		return "the CI pipeline that it started did not pass"
+	case ReasonLeftovers:
+		return "done, but something of the release before could not be removed"
 	case ReasonImagePull:
 		return "the image cannot be pulled"
 	case ReasonCrashLoop:

@@ -36,6 +36,13 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 		return s.world.Send(id, pipeline.Delayed{Effect: p.Kind(), Stage: stage, Attempt: attempt, Detail: words[1]})
 	case "progress":
 		return s.world.Send(id, pipeline.Progressed{Stage: stage, Attempt: attempt, Words: words[1]})
+	case "checked": // checked yes|no SAW
+		do := p.Effect.Do.(pipeline.RunCheck)
+		e = pipeline.Checked{Stage: stage, Attempt: attempt, Check: do.Check, Run: do.Run, Passed: words[1] == "yes", Saw: words[2]}
+	case "ran": // ran yes|no DETAIL
+		e = pipeline.JobRan{Stage: stage, Attempt: attempt, Passed: words[1] == "yes", Ran: pipeline.Ran{Job: stage, ExitCode: 1}, Detail: words[2]}
+	case "serving":
+		e = pipeline.Restored{Stage: stage, Attempt: attempt, Serving: true}
 	case "job":
 		e = pipeline.JobSeen{Stage: stage, Attempt: attempt, Job: pipeline.JobHandle{ID: number(words[1]), Status: words[2]}}
 	case "ci":
@@ -68,7 +75,7 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 func (s *script) ask(id string, verb pipeline.Verb, o map[string]string) error {
 	r := pipeline.Request{
 		What: verb, Via: pipeline.ViaComment, Username: o["by"], Stage: o["stage"], Attempt: int(number(o["attempt"])),
-		Environment: o["for"], Reason: o["reason"],
+		Environment: o["for"], Reason: o["reason"], Release: o["release"],
 	}
 	switch o["via"] {
 	case "slack":

@@ -302,13 +302,16 @@ func (s *script) plan(name string, o map[string]string, body []string) error {
 	if o["channel"] == "none" {
 		p.Channel = ""
 	}
+	for _, status := range list(o["aftermath"]) {
+		p.AftermathOn = append(p.AftermathOn, pipeline.Status(strings.ReplaceAll(status, "-", " ")))
+	}
 	for _, line := range body {
 		words, o := parse(line)
 		st, err := newStage(words, o)
 		if err != nil {
 			return err
 		}
-		if _, ok := o["needs"]; !ok && len(p.Stages) > 0 {
+		if _, ok := o["needs"]; !ok && len(p.Stages) > 0 && p.Stages[len(p.Stages)-1].Aftermath == st.Aftermath {
 			st.Needs = []string{p.Stages[len(p.Stages)-1].Name}
 		}
 		if env := st.Environment(); env != "" {
@@ -328,6 +331,13 @@ func newStage(words []string, o map[string]string) (pipeline.Stage, error) {
 	if o["on_failure"] != "" {
 		st.OnFailure = pipeline.OnFailure(o["on_failure"])
 	}
+	st.NoWayBack, st.Aftermath = o["rollback"] == "never", o["aftermath"] == "true"
+	for _, name := range list(o["check"]) {
+		c := pipeline.Check{Name: name, Every: 10 * time.Second, HTTP: &pipeline.HTTPCheck{URL: "https://shop.example.com"}}
+		c.For, _ = time.ParseDuration(o["for"])
+		c.Failures, _ = strconv.Atoi(o["failures"])
+		st.Checks = append(st.Checks, c)
+	}
 	st.Retry, _ = strconv.Atoi(o["retry"])
 	st.Timeout, _ = time.ParseDuration(o["timeout"])
 	switch st.Kind {
@@ -336,6 +346,18 @@ func newStage(words []string, o map[string]string) (pipeline.Stage, error) {
 		if o["on_failure"] == "" {
 			st.OnFailure = pipeline.FailRollback
 		}
+		if o["strategy"] != "" {
+			st.Deploy.Strategy = pipeline.Strategy(o["strategy"])
+			st.Deploy.Standby, _ = time.ParseDuration(o["standby"])
+			st.Deploy.KeepFailed, _ = time.ParseDuration(o["keep_failed"])
+		}
+	case pipeline.KindRun:
+		st.Run = &pipeline.Run{Environment: words[2], Image: "shop:1"}
+	case pipeline.KindValidate:
+	case pipeline.KindTrigger:
+		st.Trigger = &pipeline.Trigger{}
+	case pipeline.KindNotify:
+		st.Notify = &pipeline.Notify{Channel: "#oncall", Text: "look"}
 	case pipeline.KindJudgement:
 		q, _ := strconv.Atoi(o["quorum"])
 		expires, _ := time.ParseDuration(o["expires"])

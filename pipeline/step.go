@@ -34,6 +34,9 @@ const (
 func Step(plan *Plan, before Delivery, e Event, now time.Time) (Delivery, []Effect, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	d := before.clone()
+	if d.Schema != 0 {
+		d.Schema = DeliverySchema
+	}
 	s := &stepper{plan: plan, d: &d, now: now}
 	if err := s.apply(e); err != nil {
 		return before, nil, fmt.Errorf("step delivery %s with %s: %w", before.ID, e.EventKind(), err)
@@ -90,6 +93,8 @@ func (s *stepper) apply(e Event) error {
 		s.delayed(e)
 	case Superseded:
 		s.superseded(e)
+	case KeepEnded:
+		s.keepEnded(e)
 	case Tick:
 		s.tick()
 	default:
@@ -117,6 +122,18 @@ func (s *stepper) applyToStage(e Event) error {
 		s.rolledOut(e)
 	case Restored:
 		s.restored(e)
+	case Switched:
+		s.switched(e)
+	case Retired:
+		s.retired(e)
+	case JobRan:
+		s.jobRan(e)
+	case Checked:
+		s.checked(e)
+	case PipelineSeen:
+		s.pipelineSeen(e)
+	case NoticeSent:
+		s.noticeSent(e)
 	case Progressed:
 		if st := s.current(e.Stage, e.Attempt); st != nil {
 			st.Progress = e.Words
@@ -185,6 +202,10 @@ func (s *stepper) advance() {
 	}
 	for s.advanceOnce() {
 	}
+	if s.beginAftermath() {
+		for s.advanceOnce() {
+		}
+	}
 	s.finishIfDone()
 }
 
@@ -192,7 +213,7 @@ func (s *stepper) advanceOnce() bool {
 	moved := false
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
-		if st.Status != StagePending || s.d.Winding != "" {
+		if st.Status != StagePending || !s.mayStart(st) {
 			continue
 		}
 		if s.needsMet(s.d.definition(s.plan, st)) {
@@ -201,6 +222,14 @@ func (s *stepper) advanceOnce() bool {
 		}
 	}
 	return moved
+}
+
+// mayStart tells that the delivery has come to where a stage of this kind may start.
+func (s *stepper) mayStart(st *StageState) bool {
+	if s.d.definition(s.plan, st).Aftermath {
+		return s.d.Aftermath
+	}
+	return s.d.Winding == ""
 }
 
 // needsMet tells that every stage before it ended well enough.
@@ -237,6 +266,7 @@ func (s *stepper) wake() time.Time {
 		if st := &s.d.Stages[i]; !st.Status.Finished() {
 			sooner(st.Deadline)
 			sooner(st.LookAt)
+			sooner(st.nextCheck())
 		}
 	}
 	if !wake.After(s.now) {
@@ -287,13 +317,16 @@ func (s *stepper) report(before *Delivery) {
 // reportStage keeps the stage's commit status and GitLab deployment true.
 func (s *stepper) reportStage(st *StageState, before *Delivery) {
 	was := before.Stage(st.Name)
+	if st.Attempt == 0 && s.d.definition(s.plan, st).Aftermath {
+		return // it may never be needed
+	}
 	changed := was == nil || was.Status != st.Status || was.Attempt != st.Attempt
 	// A status before the stages begin would hold up the CI pipeline that they wait for.
 	if begun := !s.d.Started.IsZero(); begun && (changed || before.Started.IsZero()) {
 		// One after the other: GitLab lists them in the order in which they were made.
 		s.emit(fmt.Sprintf("status/%s/%d", st.Name, s.d.Revision), "statuses", WriteStatus{Stage: st.Name, Attempt: st.Attempt})
 	}
-	if s.d.definition(s.plan, st).Environment() == "" {
+	if !s.d.definition(s.plan, st).Deploys() {
 		return
 	}
 	if was != nil && was.Attempt != st.Attempt && touched(was) && !was.Status.Finished() {
@@ -315,10 +348,10 @@ func (s *stepper) writeDeployment(st *StageState) {
 // touched tells that this attempt has got as far as the cluster.
 func touched(st *StageState) bool {
 	switch st.Phase {
-	case PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying:
-		return true
-	default:
+	case "", PhaseEvaluating, PhaseLocking:
 		return false
+	default:
+		return true
 	}
 }
 
@@ -348,6 +381,9 @@ func (d *Delivery) clone() Delivery {
 	c := *d
 	c.Problems = slices.Clone(d.Problems)
 	c.Stages = slices.Clone(d.Stages)
+	for i := range c.Stages {
+		c.Stages[i].Checks = slices.Clone(d.Stages[i].Checks)
+	}
 	c.Decisions = slices.Clone(d.Decisions)
 	c.Requests = slices.Clone(d.Requests)
 	c.Warnings = slices.Clone(d.Warnings)

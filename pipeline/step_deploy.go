@@ -39,14 +39,17 @@ func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
 	if def.Environment() == "" || st.Phase == "" || st.Phase == PhaseEvaluating {
 		return
 	}
-	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released}
+	if def.Kind == KindDeploy && st.Held == 0 && st.Phase != PhaseLocking {
+		return // it asks whether to go back, and has returned the environment before
+	}
+	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released, Kept: s.kept(st, def)}
 	if st.Held != 0 {
 		back.Attempt, st.Held = st.Held, 0
 	}
 	switch {
 	case def.Kind == KindRollback && released != nil:
 		back.Failed = st.Previous
-	case st.Target != nil || st.Status == StageRunning && released == nil:
+	case st.Target != nil || (st.Status == StageRunning || st.Status == StageAsking) && released == nil:
 		back.Failed = st.Release
 	}
 	s.send(def.Environment(), back)
@@ -74,8 +77,17 @@ func (s *stepper) granted(e LockGranted) {
 		s.undoGranted(st, def, e)
 	default:
 		st.Previous = e.Current
-		s.beginApply(st, def)
+		s.beginWork(st, def)
 	}
+}
+
+// beginWork does what the environment was granted for.
+func (s *stepper) beginWork(st *StageState, def Stage) {
+	if def.Kind == KindRun {
+		s.beginRun(st, def)
+		return
+	}
+	s.beginApply(st, def)
 }
 
 func (s *stepper) beginApply(st *StageState, def Stage) {
@@ -93,7 +105,7 @@ func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool)
 		Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Started: s.now, Reason: why,
 		Resolved: st.Resolved, Previous: st.Previous, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
 	}
-	s.beginApply(st, def)
+	s.beginWork(st, def)
 }
 
 // clusterSlot keeps one delivery from doing two things to one environment at once.
@@ -112,7 +124,7 @@ func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
 		s.consequence(st, def)
 	case e.Target == nil:
 		s.giveBack(st, def, nil)
-		s.end(st, StageFailed, Reason{Code: ReasonOther, Detail: "no earlier release is recorded for " + def.Rollback.Environment})
+		s.end(st, StageFailed, Reason{Code: ReasonOther, Detail: firstNonEmpty(e.Why, "no earlier release is recorded for "+def.Rollback.Environment)})
 		s.consequence(st, def)
 	default:
 		st.Target = e.Target
@@ -140,6 +152,11 @@ func (s *stepper) undoGranted(st *StageState, def Stage, e LockGranted) {
 func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
 	def := s.d.definition(s.plan, st)
 	st.Ending, st.Reason = ending, reason
+	because := s.noWayBack(st, def)
+	if because != "" && !st.Decided && st.Previous != nil && ending == StageRolledBack {
+		s.askWhetherBack(st, because, reason)
+		return
+	}
 	if st.Previous != nil {
 		st.Target = st.Previous
 		s.beginRestore(st, def)
@@ -159,14 +176,10 @@ func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
 }
 
 func (s *stepper) beginRestore(st *StageState, def Stage) {
-	st.Status, st.Phase, st.Progress = StageRollingBack, PhaseRestoring, ""
+	st.Status, st.Phase, st.Progress, st.Standby, st.Back = StageRollingBack, PhaseRestoring, "", time.Time{}, false
 	st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
-	from := st.Release
-	if def.Kind == KindRollback {
-		from = st.Previous
-	}
 	s.act(st, "restore", clusterSlot(def), Restore{
-		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: st.Target, From: from,
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: st.Target, From: s.undoing(st, def),
 	})
 }
 
@@ -185,7 +198,7 @@ func (s *stepper) applied(e Applied) {
 
 // stopped ends a stage that was canceled while it was applied.
 func (s *stepper) stopped(st *StageState, def Stage, unchanged bool) {
-	if def.OnFailure == FailRollback && (!unchanged || st.Changed) {
+	if def.OnFailure == FailRollback && (!unchanged || st.Changed) && s.noWayBack(st, def) == "" {
 		s.restore(st, StageCanceled, s.d.Reason)
 		return
 	}
@@ -215,18 +228,21 @@ func (s *stepper) rolledOut(e RolledOut) {
 			release.Images = e.Images
 		}
 		st.Release = &release
-		s.giveBack(st, def, &release)
-		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
+		s.up(st, def)
 	case st.Phase == PhaseVerifying:
-		s.verified(st)
+		s.cameBack(st)
 	}
 }
 
-// verified: the recorded release runs again.
-func (s *stepper) verified(st *StageState) {
+// verified: the recorded release runs again, and has the traffic. left says what could not
+// be removed beside it, "" if nothing is left.
+func (s *stepper) verified(st *StageState, left string) {
 	def := s.d.definition(s.plan, st)
 	back := *st.Target
 	back.At = s.now
+	if left != "" {
+		s.warn(Retire{}.ActionKind(), left)
+	}
 	switch {
 	case def.Kind == KindRollback:
 		s.giveBack(st, def, &back)
@@ -249,7 +265,7 @@ func (s *stepper) restored(e Restored) {
 	if st == nil || st.Phase != PhaseRestoring {
 		return
 	}
-	st.Phase, st.Progress = PhaseVerifying, ""
+	st.Phase, st.Progress, st.Back = PhaseVerifying, "", e.Serving
 	s.act(st, "verify", clusterSlot(s.d.definition(s.plan, st)), Observe{Stage: st.Name, Attempt: st.Attempt, Release: *st.Target})
 }
 

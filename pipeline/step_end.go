@@ -1,24 +1,54 @@
 package pipeline
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 func (s *stepper) finishIfDone() {
-	for i := range s.d.Stages {
-		if st := &s.d.Stages[i]; !st.Status.Finished() && (st.Status != StagePending || s.d.Winding == "") {
-			return
-		}
+	if !s.mainDone() || slices.ContainsFunc(s.d.Stages, func(st StageState) bool {
+		return !st.Status.Finished() && st.Status != StagePending // of the aftermath
+	}) {
+		return
 	}
 	s.leave(s.d.Winding, s.d.Reason)
 	status, reason := s.outcome()
 	s.finish(status, reason)
 }
 
+// mainDone tells that all has ended but the aftermath.
+func (s *stepper) mainDone() bool {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if !s.d.definition(s.plan, st).Aftermath && !st.Status.Finished() && (st.Status != StagePending || s.d.Winding == "") {
+			return false
+		}
+	}
+	return true
+}
+
+// beginAftermath lets the stages start that follow the delivery's end, if it is one that
+// they are for. It tells whether it did so now.
+func (s *stepper) beginAftermath() bool {
+	if s.d.Aftermath || len(s.plan.AftermathOn) == 0 || !s.mainDone() {
+		return false
+	}
+	status, _ := s.outcome()
+	s.d.Aftermath = slices.Contains(s.plan.AftermathOn, status)
+	return s.d.Aftermath
+}
+
 // leave ends the stages whose turn never came.
 func (s *stepper) leave(status Status, reason Reason) {
 	for i := range s.d.Stages {
-		if st := &s.d.Stages[i]; st.Status == StagePending {
-			st.Status, st.Reason = s.unreached(status, reason)
-			st.Ended = s.now
+		st := &s.d.Stages[i]
+		if st.Status != StagePending {
+			continue
+		}
+		st.Status, st.Reason = s.unreached(status, reason)
+		st.Ended = s.now
+		if s.plan != nil && s.d.definition(s.plan, st).Aftermath {
+			st.Status, st.Reason = StageSkipped, Reason{Code: ReasonDone}
 		}
 	}
 }
@@ -49,7 +79,7 @@ func (s *stepper) outcome() (Status, Reason) {
 			return StatusFailed, st.Reason
 		}
 	}
-	back, remarks := s.aftermath()
+	back, remarks := s.wentBack()
 	status, reason := s.d.Winding, s.d.Reason
 	switch status {
 	case "":
@@ -65,9 +95,9 @@ func (s *stepper) outcome() (Status, Reason) {
 	return status, reason
 }
 
-// aftermath is what became of environments that were to go back, for people, and
+// wentBack is what became of environments that were to go back, for people, and
 // whether one did.
-func (s *stepper) aftermath() (back bool, remarks []string) {
+func (s *stepper) wentBack() (back bool, remarks []string) {
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
 		switch {
@@ -89,7 +119,7 @@ func (s *stepper) succeeded() Reason {
 		if s.d.RollbackOf != "" {
 			return st.Reason
 		}
-		if st.Status.bad() {
+		if st.Status.bad() && !s.d.definition(s.plan, st).Aftermath {
 			but = append(but, st.Name)
 		}
 	}

@@ -13,6 +13,9 @@ import (
 func StepEnvironment(before Environment, e Event, now time.Time) (Environment, []Effect, error) {
 	now = now.UTC().Truncate(time.Millisecond)
 	env := before.clone()
+	if env.Schema != 0 {
+		env.Schema = EnvironmentSchema
+	}
 	s := &environmentStepper{env: &env, now: now}
 	switch e := e.(type) {
 	case Enrolled:
@@ -27,6 +30,7 @@ func StepEnvironment(before Environment, e Event, now time.Time) (Environment, [
 		s.departed(e.Delivery)
 	case Tick:
 		s.remind()
+		s.clearKept()
 	default:
 		return before, nil, fmt.Errorf("step environment %s with %s: an environment does not understand it", before.ID, e.EventKind())
 	}
@@ -37,7 +41,7 @@ func StepEnvironment(before Environment, e Event, now time.Time) (Environment, [
 
 // Idle tells that nobody has the environment, waits for it or will.
 func (e *Environment) Idle() bool {
-	return e.Holder == nil && len(e.Queue) == 0 && len(e.Enrolled) == 0
+	return e.Holder == nil && len(e.Queue) == 0 && len(e.Enrolled) == 0 && len(e.Kept) == 0
 }
 
 // Wake is when Tick is wanted next, zero if the environment is idle.
@@ -45,10 +49,16 @@ func (e *Environment) Wake() time.Time {
 	if e.Idle() {
 		return time.Time{}
 	}
-	if e.Holder == nil {
-		return e.Updated.Add(heartbeat)
+	wake := e.Updated.Add(heartbeat)
+	if e.Holder != nil {
+		wake = e.Updated.Add(heartbeat / 4)
 	}
-	return e.Updated.Add(heartbeat / 4)
+	for _, k := range e.Kept {
+		if k.Until.Before(wake) {
+			wake = k.Until
+		}
+	}
+	return wake
 }
 
 type environmentStepper struct {
@@ -147,6 +157,9 @@ func (s *environmentStepper) returned(e LockReturned) {
 		return
 	}
 	s.env.Holder = nil
+	if e.Kept != nil {
+		s.env.Kept = append(s.env.Kept, *e.Kept)
+	}
 	if e.Failed != nil {
 		for i := range s.env.Releases {
 			if s.env.Releases[i].ID == e.Failed.ID {
@@ -203,8 +216,9 @@ func (s *environmentStepper) tellQueued(c Claim) {
 
 func (s *environmentStepper) tellGranted() {
 	c := s.env.Holder
+	target, why := s.target(*c)
 	s.send(c.Delivery, LockGranted{
-		Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Current: s.env.Current(), Target: s.target(*c),
+		Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Current: s.env.Current(), Target: target, Why: why,
 	})
 }
 
@@ -215,28 +229,51 @@ func (s *environmentStepper) remind() {
 	}
 }
 
-// target is the release that a rollback goes to, nil if there is none: the one asked
-// for, or the newest good one that is neither the current nor of the delivery that is
-// undone.
-func (s *environmentStepper) target(c Claim) *Release {
+// target is the release that a rollback goes to: the one asked for, or the newest good
+// one that is neither the current nor of the delivery that is undone. If there is none it
+// is nil, and why says why.
+func (s *environmentStepper) target(c Claim) (to *Release, why string) {
 	current := s.env.Current()
 	if !c.Back || current == nil {
-		return nil
+		return nil, ""
 	}
 	for _, r := range slices.Backward(s.env.Releases) {
 		switch {
-		case c.To != "" && r.ID == c.To:
-			return &r
-		case c.To == "" && !r.Bad && r.ID != current.ID && (c.Of == "" || r.Delivery != c.Of):
-			return &r
+		case !r.named(c.To) || c.To == "" && (s.bad(r) || c.Of != "" && r.Delivery == c.Of):
+		case r.ID == current.ID && c.To != "":
+			return nil, fmt.Sprintf("%s runs in %s already", Short(r.SHA), s.env.Name)
+		case r.ID == current.ID:
+		case s.bad(r):
+			return nil, fmt.Sprintf("release %s of %s has failed or was rolled back, and is never gone back to", Short(r.SHA), s.env.Name)
+		default:
+			return &r, ""
 		}
 	}
-	return nil
+	if c.To != "" {
+		return nil, fmt.Sprintf("%s remembers no release %s", s.env.Name, c.To)
+	}
+	return nil, ""
+}
+
+// bad tells that a release has failed, here or when it was brought back.
+func (s *environmentStepper) bad(r Release) bool {
+	return slices.ContainsFunc(s.env.Releases, func(o Release) bool { return o.ID == r.ID && o.Bad })
+}
+
+// clearKept lets the releases go whose time to be looked at is over.
+func (s *environmentStepper) clearKept() {
+	s.env.Kept = slices.DeleteFunc(s.env.Kept, func(k Kept) bool {
+		over := !s.now.Before(k.Until)
+		if over {
+			s.send(k.Delivery, KeepEnded{Environment: s.env.Name, Release: k.Release})
+		}
+		return over
+	})
 }
 
 func (e *Environment) clone() Environment {
 	c := *e
-	c.Queue, c.Enrolled, c.Releases = slices.Clone(e.Queue), slices.Clone(e.Enrolled), slices.Clone(e.Releases)
+	c.Queue, c.Enrolled, c.Releases, c.Kept = slices.Clone(e.Queue), slices.Clone(e.Enrolled), slices.Clone(e.Releases), slices.Clone(e.Kept)
 	if e.Holder != nil {
 		holder := *e.Holder
 		c.Holder = &holder

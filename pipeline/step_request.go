@@ -10,7 +10,7 @@ import (
 )
 
 // HelpText answers `help` and what nobody understands.
-const HelpText = "Commands: approve [stage], reject [stage:] [reason], cancel [reason], retry, rollback [environment], status, help."
+const HelpText = "Commands: approve [stage], reject [stage:] [reason], cancel [reason], retry, rollback [environment] [to RELEASE], promote [environment], status, help."
 
 // requested takes a wish in. Who asks and what they may do is looked up first.
 func (s *stepper) requested(r Request) {
@@ -75,6 +75,8 @@ func (s *stepper) identified(e Identified) {
 		refusal = s.retry(r, e.Person)
 	case VerbRollback:
 		refusal = s.rollback(r, e.Person)
+	case VerbPromote:
+		refusal = s.promote(r, e.Person)
 	case VerbStatus:
 		s.tellStatus(r, e.Person)
 		return
@@ -105,6 +107,9 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	if s.due(st.Deadline) {
 		return "The time to answer has passed."
 	}
+	if st.Phase == PhaseDeciding {
+		return s.decideBack(st, r, p)
+	}
 	rules := judgementRules(s.plan, def)
 	if r.What == VerbReject { // whoever may approve may say no, also the author
 		for i := range rules {
@@ -134,7 +139,7 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	s.decide(r, st.Name, st.Attempt, p, a.Rule)
 	by = append(by, p.Label())
 	if len(by) >= max(def.Judgement.Quorum, 1) {
-		s.end(st, StageSucceeded, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
+		s.worked(st, def, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
 	}
 	s.answer(r, true, "")
 	return ""
@@ -168,7 +173,7 @@ func (s *stepper) asked(r Request) (*StageState, string) {
 			continue
 		}
 		names = append(names, st.Name)
-		if def := s.d.definition(s.plan, st); want == "" || want == st.Name || want == def.Judgement.Environment {
+		if def := s.d.definition(s.plan, st); want == "" || want == st.Name || want == def.Environment() || def.Judgement != nil && want == def.Judgement.Environment {
 			found = append(found, st)
 		}
 	}
@@ -239,7 +244,7 @@ func (s *stepper) retry(r Request, p policy.Person) string {
 	}
 	s.decide(r, "", 0, p, a.Rule)
 	s.answer(r, true, "")
-	s.d.Ended, s.d.Reason, s.d.Winding, s.d.Cause = time.Time{}, Reason{}, "", ""
+	s.d.Ended, s.d.Reason, s.d.Winding, s.d.Cause, s.d.Aftermath = time.Time{}, Reason{}, "", "", false
 	switch {
 	case len(s.d.Stages) == 0:
 		s.d.Status = StatusLoading
@@ -258,7 +263,7 @@ func (s *stepper) retry(r Request, p policy.Person) string {
 func (s *stepper) again() {
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
-		if st.Status != StageSucceeded {
+		if st.Status != StageSucceeded || s.d.definition(s.plan, st).Aftermath {
 			*st = StageState{Name: st.Name, Status: StagePending, Attempt: st.Attempt, Looks: st.Looks, LastJob: max(st.Job.ID, st.LastJob)}
 		}
 	}
@@ -285,6 +290,9 @@ func (st *StageState) deployed() bool {
 }
 
 func (s *stepper) rollback(r Request, p policy.Person) string {
+	if st := s.d.live(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && s.d.notCancelable() == "" {
+		return s.rollbackLive(st, r, p)
+	}
 	st, refusal := s.toRollBack(firstNonEmpty(r.Environment, r.Argument))
 	if refusal != "" {
 		return refusal
@@ -299,10 +307,39 @@ func (s *stepper) rollback(r Request, p policy.Person) string {
 		s.stop(p, joined("rollback", r.Reason))
 	}
 	s.emit("rollback/"+r.Key, "", StartRollback{
-		Environment: environment, Decision: s.d.Decisions[len(s.d.Decisions)-1], NewID: s.d.ID + "-" + r.Key,
+		Environment: environment, To: r.Release, Decision: s.d.Decisions[len(s.d.Decisions)-1], NewID: s.d.ID + "-" + r.Key,
 	})
 	s.answer(r, true, "")
 	return ""
+}
+
+// rollbackLive takes back a deploy that is under way, or on standby.
+func (s *stepper) rollbackLive(st *StageState, r Request, p policy.Person) string {
+	def := s.d.definition(s.plan, st)
+	a := policy.MayRollback(p, s.plan.Environments[def.Environment()].Rule)
+	switch {
+	case !a.Allowed:
+		return a.Refusal
+	case st.Previous == nil:
+		return "No earlier release is recorded for " + def.Environment() + "."
+	case !st.Previous.named(r.Release):
+		return fmt.Sprintf("%s is being deployed, so it can only go back to %s, which ran before. Cancel, and then roll back to another.", def.Environment(), Short(st.Previous.SHA))
+	}
+	s.decide(r, "", 0, p, a.Rule)
+	reason := Reason{Code: ReasonCanceled, Who: p.Label(), Detail: joined("rollback", r.Reason)}
+	s.interrupt(st)
+	st.Decided = true
+	s.restore(st, StageCanceled, reason)
+	s.stop(p, joined("rollback", r.Reason))
+	s.answer(r, true, "")
+	return ""
+}
+
+// named tells whether people mean this release: by its id, or by the beginning of its
+// commit's sha or its version. "" means any.
+func (r *Release) named(name string) bool {
+	const least = 4 // characters that name a commit
+	return name == "" || r.ID == name || len(name) >= least && (strings.HasPrefix(r.SHA, name) || strings.HasPrefix(r.Version, name))
 }
 
 // toRollBack picks the deploy that is meant: the last one, or that of the environment.

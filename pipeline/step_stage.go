@@ -56,6 +56,16 @@ func (s *stepper) run(st *StageState, def Stage) {
 	case KindJob:
 		st.Deadline = s.now.Add(orElse(def.Timeout, jobTimeout))
 		s.act(st, "play", "", PlayJob{Stage: st.Name, Attempt: st.Attempt, Again: st.LastJob})
+	case KindRun:
+		s.lock(st, def.Run.Environment, false)
+	case KindValidate:
+		s.check(st, def)
+	case KindTrigger:
+		st.Deadline = s.now.Add(orElse(def.Timeout, jobTimeout))
+		s.act(st, "start", "", StartPipeline{Stage: st.Name, Attempt: st.Attempt})
+	case KindNotify:
+		st.Deadline = s.now.Add(lookupTimeout)
+		s.act(st, "send", "", SendNotice{Stage: st.Name, Attempt: st.Attempt})
 	default:
 		s.fail(st, Reason{Code: ReasonInvalidFile, Detail: fmt.Sprintf("stage kind %q is not known", def.Kind)}, true)
 	}
@@ -97,6 +107,11 @@ func (s *stepper) fail(st *StageState, reason Reason, unchanged bool) {
 	if def.Retry > 0 {
 		reason.Detail = joined(reason.Detail, attempt)
 	}
+	s.failForGood(st, def, reason, unchanged)
+}
+
+// failForGood ends a stage badly, whatever its retries.
+func (s *stepper) failForGood(st *StageState, def Stage, reason Reason, unchanged bool) {
 	unchanged = unchanged && !st.Changed
 	if def.Kind == KindDeploy && def.OnFailure == FailRollback && !unchanged {
 		s.restore(st, StageRolledBack, reason)
@@ -117,8 +132,11 @@ func whyAgain(r Reason) Reason {
 
 // joined adds a remark to the first line of a detail; a log may follow below.
 func joined(detail, remark string) string {
-	if detail == "" {
+	switch {
+	case detail == "":
 		return remark
+	case remark == "":
+		return detail
 	}
 	first, log, more := strings.Cut(detail, "\n")
 	first += " (" + remark + ")"
@@ -146,7 +164,7 @@ func (s *stepper) consequence(st *StageState, def Stage) {
 			return
 		}
 	case FailRollback:
-		if def.Environment() == "" && s.undoBefore(st.Name, def) {
+		if !def.Deploys() && s.undoBefore(st.Name, def) {
 			winding = StatusRolledBack
 		}
 	}
@@ -191,21 +209,32 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 	case st.Phase == PhaseLocking:
 		s.giveBack(st, def, nil)
 		s.end(st, ending, reason)
-	case def.Kind == KindJudgement, def.Kind == KindWait, st.Phase == PhaseEvaluating:
+	case def.Kind == KindJudgement, def.Kind == KindWait, def.Kind == KindValidate, st.Phase == PhaseEvaluating:
+		s.stopChecks(st)
 		s.end(st, ending, reason)
 	case status != StatusCanceled:
 		// What changes something goes on to its own end.
-	case def.Kind == KindJob:
+	case st.Phase == PhaseDeciding, st.Phase == PhaseRetiring:
+		// People are asked about it already, or it has succeeded but for tidying up.
+	case def.Kind == KindRun:
+		s.stopChecks(st)
+		if st.Phase == PhaseApplying {
+			s.stopRun(st)
+		}
+		s.giveBack(st, def, nil)
+		s.end(st, StageCanceled, reason)
+	case !def.Deploys():
+		s.stopChecks(st)
 		s.end(st, StageCanceled, reason)
 	case st.Phase == PhaseApplying:
 		// Half of the objects may be there. The rest of the answer comes with the outcome.
 		st.Ending, st.Progress = StageCanceled, "canceling"
-	case def.OnFailure != FailRollback:
-		s.withdraw(st, "observe")
+	case def.OnFailure != FailRollback || s.noWayBack(st, def) != "":
+		s.interrupt(st)
 		s.giveBack(st, def, nil)
 		s.end(st, StageCanceled, leftThere(reason))
 	default:
-		s.withdraw(st, "observe")
+		s.interrupt(st)
 		s.restore(st, StageCanceled, reason)
 	}
 }
@@ -243,33 +272,57 @@ func (s *stepper) undoBefore(failed string, def Stage) bool {
 // undo takes back a deploy that had succeeded, as a new attempt of its stage.
 func (s *stepper) undo(st *StageState, def Stage, failed string) {
 	st.Attempt++
-	st.Undo, st.Status, st.Ending = true, StageRollingBack, StageRolledBack
-	st.Started, st.Ended = s.now, time.Time{}
+	st.Undo, st.Ending, st.Back = true, StageRolledBack, false
+	st.Started, st.Ended, st.Checks = s.now, time.Time{}, nil
 	st.Reason = Reason{Code: ReasonEarlierFailed, What: failed}
+	if because := s.noWayBack(st, def); because != "" {
+		st.Status, st.Phase, st.Because, st.Deadline = StageAsking, PhaseDeciding, because, s.now.Add(askTimeout)
+		return
+	}
+	s.lockBack(st, def)
+}
+
+func (s *stepper) lockBack(st *StageState, def Stage) {
+	st.Status = StageRollingBack
 	s.lock(st, def.Environment(), true)
 }
 
 func (s *stepper) tickStage(st *StageState) {
 	def := s.d.definition(s.plan, st)
 	if s.due(st.LookAt) && st.Job.ID != 0 {
-		s.lookAtJob(st)
+		s.lookAgain(st, def)
 	}
-	if !s.due(st.Deadline) {
+	if st.Phase == PhaseChecking {
+		s.tickChecks(st, def)
 		return
 	}
+	if s.due(st.Deadline) {
+		s.expire(st, def)
+	}
+}
+
+// expire ends what has taken longer than allowed.
+func (s *stepper) expire(st *StageState, def Stage) {
 	timeout := Reason{Code: ReasonTimeout}
 	switch {
+	case st.Phase == PhaseDeciding:
+		s.notDecided(st, def)
+	case st.Phase == PhaseRetiring, st.Phase == PhaseClearing:
+		s.withdraw(st, s.awaited(st))
+		s.notRetired(st, "it took longer than allowed")
 	case st.Status == StageAsking:
 		s.end(st, StageExpired, Reason{Code: ReasonExpired})
 		s.consequence(st, def)
 	case st.Status == StageRollingBack:
-		s.withdraw(st, "restore")
-		s.withdraw(st, "verify")
+		s.withdraw(st, s.awaited(st))
 		s.notRestored(st, timeout)
 	case def.Kind == KindWait:
-		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
-	case def.Kind == KindJob:
-		s.withdraw(st, "play")
+		s.worked(st, def, Reason{Code: ReasonDone})
+	case def.Kind == KindJob, def.Kind == KindTrigger, def.Kind == KindNotify:
+		s.withdraw(st, s.awaited(st))
+		s.fail(st, timeout, true)
+	case def.Kind == KindRun:
+		s.stopRun(st)
 		s.fail(st, timeout, true)
 	case st.Phase == PhaseEvaluating:
 		s.withdraw(st, "evaluate")
@@ -278,16 +331,24 @@ func (s *stepper) tickStage(st *StageState) {
 		s.withdraw(st, "apply")
 		s.fail(st, timeout, false)
 	default:
-		s.withdraw(st, "observe")
+		s.interrupt(st)
 		timeout.Detail = st.Progress
 		s.fail(st, timeout, false)
 	}
 }
 
+func (s *stepper) lookAgain(st *StageState, def Stage) {
+	if def.Kind == KindTrigger {
+		s.lookAtPipeline(st)
+		return
+	}
+	s.lookAtJob(st)
+}
+
 func (s *stepper) jobChanged(e JobChanged) {
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
-		if !st.Status.Finished() && st.Job.ID != 0 && st.Job.ID == e.Job.ID {
+		if st.Job.ID != 0 && st.Job.ID == e.Job.ID && st.working() && s.d.definition(s.plan, st).Kind == KindJob {
 			s.lookAtJob(st)
 		}
 	}
@@ -301,14 +362,14 @@ func (s *stepper) lookAtJob(st *StageState) {
 
 func (s *stepper) jobSeen(e JobSeen) {
 	st := s.current(e.Stage, e.Attempt)
-	if st == nil || s.d.definition(s.plan, st).Kind != KindJob {
+	if st == nil || !st.working() || s.d.definition(s.plan, st).Kind != KindJob {
 		return
 	}
 	st.Job, st.Progress = e.Job, e.Job.Status
 	def := s.d.definition(s.plan, st)
 	switch e.Job.Status {
 	case "success":
-		s.end(st, StageSucceeded, Reason{Code: ReasonDone})
+		s.worked(st, def, Reason{Code: ReasonDone})
 	case "failed", "canceled", "skipped":
 		s.fail(st, Reason{Code: ReasonJobFailed, What: def.Job.Name, Detail: "its status is " + e.Job.Status}, true)
 	default:
@@ -345,10 +406,14 @@ func (s *stepper) failed(e Failed) {
 
 func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 	switch {
-	case e.Effect == LookAtJob{}.ActionKind():
+	case e.Effect == LookAtJob{}.ActionKind(), e.Effect == LookAtPipeline{}.ActionKind():
 		st.Progress = e.Detail // the next look may tell
+	case e.Effect == RunCheck{}.ActionKind():
+		s.checkFailed(st, e)
 	case e.Key != stageKey(st, s.awaited(st)):
 		// It was taken back, and had failed before it heard.
+	case st.Phase == PhaseRetiring, st.Phase == PhaseClearing:
+		s.notRetired(st, reason.String())
 	case st.Status == StageRollingBack:
 		s.notRestored(st, reason)
 	default:
@@ -358,21 +423,40 @@ func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 
 // awaited is the effect that the attempt waits for, "" if none.
 func (s *stepper) awaited(st *StageState) string {
+	kind := s.d.definition(s.plan, st).Kind
 	switch st.Phase {
 	case PhaseEvaluating:
 		return "evaluate"
 	case PhaseApplying:
+		if kind == KindRun {
+			return "run"
+		}
 		return "apply"
+	case PhaseSwitching:
+		return "switch"
+	case PhaseRetiring:
+		return "retire"
+	case PhaseReturning:
+		return "return"
+	case PhaseClearing:
+		return "clear"
 	case PhaseObserving:
 		return "observe"
 	case PhaseRestoring:
 		return "restore"
 	case PhaseVerifying:
 		return "verify"
-	case PhaseLocking:
+	case PhaseLocking, PhaseChecking, PhaseDeciding:
 		return ""
 	}
-	return "play"
+	switch kind {
+	case KindTrigger:
+		return "start"
+	case KindNotify:
+		return "send"
+	default:
+		return "play"
+	}
 }
 
 func (s *stepper) delayed(e Delayed) {

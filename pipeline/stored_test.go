@@ -168,6 +168,8 @@ func fill(v reflect.Value, depth int) {
 		v.SetBool(true)
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(depth + 1))
+	case reflect.Float64:
+		v.SetFloat(float64(depth) + 0.5)
 	default:
 		panic("stored forms hold no " + v.Kind().String())
 	}
@@ -181,6 +183,8 @@ func allEvents() []pipeline.Event {
 		&pipeline.JobSeen{}, &pipeline.Failed{}, &pipeline.Delayed{}, &pipeline.NoteWritten{}, &pipeline.MessageSent{},
 		&pipeline.DeploymentWritten{}, &pipeline.Enrolled{}, &pipeline.LockWanted{}, &pipeline.LockReturned{},
 		&pipeline.Departed{}, &pipeline.LockGranted{}, &pipeline.LockQueued{}, &pipeline.Superseded{},
+		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobRan{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
+		&pipeline.NoticeSent{}, &pipeline.KeepEnded{},
 	}
 }
 
@@ -189,7 +193,9 @@ func allActions() []pipeline.Action {
 		&pipeline.LoadPlan{}, &pipeline.LookAtCI{}, &pipeline.Evaluate{}, &pipeline.Identify{}, &pipeline.Apply{},
 		&pipeline.Observe{}, &pipeline.Restore{}, &pipeline.PlayJob{}, &pipeline.LookAtJob{}, &pipeline.StartRollback{},
 		&pipeline.WriteNote{}, &pipeline.WriteMessage{}, &pipeline.Ask{}, &pipeline.WriteStatus{}, &pipeline.WriteDeployment{},
-		&pipeline.Answer{}, &pipeline.Send{}, &pipeline.Withdraw{},
+		&pipeline.Answer{}, &pipeline.Send{}, &pipeline.Withdraw{}, &pipeline.Switch{}, &pipeline.Retire{}, &pipeline.Remove{},
+		&pipeline.RunJob{}, &pipeline.StopJob{}, &pipeline.RunCheck{}, &pipeline.StartPipeline{}, &pipeline.LookAtPipeline{},
+		&pipeline.SendNotice{},
 	}
 }
 

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -34,6 +35,7 @@ type View struct {
 	Ended        time.Time
 	// What the delivery offers now, for buttons and help.
 	MayCancel, MayRetry, MayRollback bool
+	MayPromote                       bool // end the standby
 }
 
 // StageView is one stage as people see it.
@@ -54,8 +56,19 @@ type StageView struct {
 	Ended       time.Time
 	Deadline    time.Time
 	Images      []Image
-	Previous    string // short sha of what ran before, "" if nothing
-	Now         string // short sha of what runs since, "" if nothing changed
+	Checks      []CheckView
+	Standby     time.Time // until when the release before is ready to take the traffic back
+	Ran         *Ran      // how its Kubernetes Job ended
+	Previous    string    // short sha of what ran before, "" if nothing
+	Now         string    // short sha of what runs since, "" if nothing changed
+}
+
+// CheckView is one check as people see it.
+type CheckView struct {
+	Name string
+	Icon string
+	Word string // "passed", "failed", "running"
+	Saw  string // what its last run saw, "" while all is well
 }
 
 // Question is a judgement that waits for people.
@@ -73,6 +86,8 @@ type Question struct {
 	Environment string // that comes next, "" if none
 	// Recording: an answer is being looked at, so buttons are to go.
 	Recording bool
+	// Back: the question is whether to roll back, and an approval does.
+	Back bool
 }
 
 // NewView summarises a delivery. plan is nil before it is known.
@@ -89,6 +104,9 @@ func NewView(plan *Plan, d *Delivery) View {
 	if plan == nil {
 		return v
 	}
+	if st := d.live(plan, ""); st != nil && st.Previous != nil && st.Phase == PhaseChecking && d.Winding == "" {
+		v.MayRollback, v.MayPromote = true, !st.Standby.IsZero()
+	}
 	v.Links = plan.Links
 	if plan.Application != "" {
 		v.Application = plan.Application
@@ -96,8 +114,14 @@ func NewView(plan *Plan, d *Delivery) View {
 	for i := range d.Stages {
 		s := &d.Stages[i]
 		def := d.definition(plan, s)
+		if def.Aftermath && s.Attempt == 0 {
+			continue // it may never be needed
+		}
 		v.Stages = append(v.Stages, newStageView(plan, d, def, s))
-		if s.Status == StageAsking && def.Judgement != nil {
+		switch {
+		case s.Status == StageAsking && s.Phase == PhaseDeciding:
+			v.Questions = append(v.Questions, wayBackQuestion(plan, d, def, s))
+		case s.Status == StageAsking && def.Judgement != nil:
 			v.Questions = append(v.Questions, newQuestion(plan, d, def, s))
 		}
 	}
@@ -109,6 +133,7 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		Name: s.Name, Kind: def.Kind, Status: s.Status, Icon: s.Status.Icon(), Word: string(s.Status),
 		Reason: s.Reason.String(), Progress: s.Progress, Environment: def.Environment(), Needs: def.Needs,
 		Attempt: s.Attempt, Started: s.Started, Ended: s.Ended, Deadline: s.Deadline,
+		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran,
 	}
 	if s.Reason.Code == ReasonDone {
 		sv.Reason = ""
@@ -158,12 +183,55 @@ func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 			q.Approvals = append(q.Approvals, dec)
 		}
 	}
-	for _, r := range d.Requests {
-		if (r.What == VerbApprove || r.What == VerbReject) && (r.Stage == "" || r.Stage == s.Name) {
-			q.Recording = true
-		}
-	}
+	q.Recording = d.recording(s)
 	return q
+}
+
+// recording tells that somebody's answer is being looked at.
+func (d *Delivery) recording(s *StageState) bool {
+	return slices.ContainsFunc(d.Requests, func(r Request) bool {
+		return (r.What == VerbApprove || r.What == VerbReject) && (r.Stage == "" || r.Stage == s.Name)
+	})
+}
+
+// wayBackQuestion asks whether to roll back what must not go back by itself.
+func wayBackQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
+	environment := def.Environment()
+	q := Question{
+		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Quorum: 1, Expires: s.Deadline,
+		Confirm: true, Environment: environment, Recording: d.recording(s), Back: true,
+	}
+	rule := plan.Environments[environment].Rule
+	q.Approvers, q.Not = rule.Approvers, rule.Not
+	to := "what ran before"
+	if s.Previous != nil {
+		to = Short(s.Previous.SHA)
+	}
+	q.Ask = fmt.Sprintf("Roll %s back to %s? What stage %s did does not go back with it.", environment, to, s.Because)
+	return q
+}
+
+func checkViews(s *StageState) []CheckView {
+	var views []CheckView
+	for _, c := range s.Checks {
+		// Runs that pass are no news, and what changes with each of them would be.
+		v := CheckView{Name: c.Name, Icon: "🔵", Word: "running"}
+		if c.Failed > 0 || c.Passed || s.Status.Finished() {
+			v.Saw = c.Saw
+		}
+		switch {
+		case c.Passed:
+			v.Icon, v.Word = "✅", "passed"
+		case s.Status.Finished() && c.Runs > 0 && !c.OK && c.Failed > 0:
+			v.Icon, v.Word = "❌", "failed"
+		case s.Status.Finished():
+			v.Icon, v.Word = "⏹️", "stopped"
+		case c.Failed > 0:
+			v.Word = fmt.Sprintf("running, %d failed", c.Failed)
+		}
+		views = append(views, v)
+	}
+	return views
 }
 
 // Token names one asking of one judgement. It says nothing about rights: they are

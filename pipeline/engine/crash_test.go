@@ -196,6 +196,44 @@ func rolledBack() story {
 	}
 }
 
+// checked: a Kubernetes Job runs, a blue-green deploy is checked and stays, and another is
+// checked and goes back.
+func checked() story {
+	return story{
+		plan: func() *pipeline.Plan {
+			migrate := pipeline.Stage{Name: "migrate", Kind: pipeline.KindRun, Run: &pipeline.Run{Environment: "staging", Image: "shop"}}
+			staging, production := deploy("staging"), deploy("production")
+			production.OnFailure = pipeline.FailRollback
+			for _, s := range []*pipeline.Stage{&staging, &production} {
+				s.Deploy.Strategy = pipeline.StrategyBlueGreen
+				s.Checks = []pipeline.Check{{Name: "smoke", Every: time.Millisecond}}
+			}
+			return stages(migrate, staging, production)
+		},
+		act: func(l *life) {
+			l.do["run-check"] = func(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+				do := t.Effect.Do.(pipeline.RunCheck)
+				return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: do.Stage == "staging", Saw: "503"}, nil
+			}
+		},
+		say:  func(*life, pipeline.Delivery, func(string, pipeline.Event)) {},
+		over: func(l *life, id string) bool { return l.delivery(id).Status == pipeline.StatusRolledBack },
+		made: []string{"note ID", "message ID", "deployment ID staging/1", "deployment ID production/1"},
+		proves: func(l *life, d pipeline.Delivery, production pipeline.Environment) {
+			if n := len(production.Releases); n != 1 || production.Releases[0].Delivery != "before" {
+				l.Errorf("production is %+v", production)
+			}
+			migrate := d.Stage("migrate")
+			if d.Status != pipeline.StatusRolledBack || migrate.Status != pipeline.StageSucceeded || d.Stage("staging").Release == nil {
+				l.Fatalf("the delivery is %s with %+v", d.Status, d.Stages)
+			}
+			if log, err := l.using.GetBlob(l.Context(), migrate.Ran.Log); err != nil || string(log) != "the log of migrate" {
+				l.Errorf("the log of the job is %q, %v", log, err)
+			}
+		},
+	}
+}
+
 // life is one process: it works until its death, or until there is nothing left to do.
 type life struct {
 	*rig
@@ -350,7 +388,7 @@ func (l *life) same() {
 }
 
 func stories() map[string]func() story {
-	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack}
+	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack, "checked": checked}
 }
 
 func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {

@@ -107,7 +107,8 @@ func (r *rig) pools() []engine.Pool {
 	return []engine.Pool{
 		{Name: "work", Executor: acting{r}, Size: 8, Actions: []pipeline.Action{
 			pipeline.LoadPlan{}, pipeline.LookAtCI{}, pipeline.Evaluate{}, pipeline.Identify{}, pipeline.Apply{}, pipeline.Observe{},
-			pipeline.Restore{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{}}},
+			pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.RunJob{}, pipeline.StopJob{}, pipeline.RunCheck{},
+			pipeline.StartPipeline{}, pipeline.LookAtPipeline{}, pipeline.SendNotice{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
 			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
 	}
@@ -285,9 +286,19 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 		return pipeline.Identified{Request: do.Request.Key, Person: policy.Person{ID: 7, Username: "grace", Access: policy.Maintainer}}, nil
 	case pipeline.Apply:
 		ref, err := r.using.PutBlob(ctx, []byte("the manifests of "+t.Delivery.ID))
+		def, _ := t.Plan.Stage(do.Stage)
 		return pipeline.Applied{Stage: do.Stage, Attempt: do.Attempt, Release: pipeline.Release{
-			ID: do.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Manifests: ref,
+			ID: do.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Manifests: ref, Strategy: def.Deploy.Strategy,
 		}}, err
+	case pipeline.Switch:
+		return pipeline.Switched{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.Retire:
+		return pipeline.Retired{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.RunJob:
+		ref, err := r.using.PutBlob(ctx, []byte("the log of "+do.Stage))
+		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage, Log: ref}}, err
+	case pipeline.RunCheck:
+		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
 	case pipeline.Observe:
 		return pipeline.RolledOut{Stage: do.Stage, Attempt: do.Attempt}, nil
 	case pipeline.Restore:
@@ -300,7 +311,7 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", t.Effect.Do.ActionKind())

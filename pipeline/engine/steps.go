@@ -202,6 +202,9 @@ func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
 	for _, r := range env.Releases {
 		b.commit.Blobs = append(b.commit.Blobs, r.Manifests)
 	}
+	for _, k := range env.Kept {
+		b.commit.Blobs = append(b.commit.Blobs, k.Release.Manifests)
+	}
 	return b.commit, b.change, nil
 }
 
@@ -319,6 +322,9 @@ func blobsOf(d *pipeline.Delivery) []string {
 	add(d.PlanRef)
 	for i := range d.Stages {
 		st := &d.Stages[i]
+		if st.Ran != nil {
+			add(st.Ran.Log)
+		}
 		for _, r := range []*pipeline.Release{st.Previous, st.Release, st.Target} {
 			if r != nil {
 				add(r.Manifests)

@@ -12,7 +12,6 @@ import (
 // right, CI passes, rollouts succeed, and whoever asks is a Maintainer. It carries out
 // StartRollback, too. nil means that nobody needs to hear.
 func (w *World) Good(p Pending) (pipeline.Event, error) {
-	d := w.deliveries[p.Of]
 	switch do := p.Effect.Do.(type) {
 	case pipeline.LoadPlan:
 		return pipeline.Planned{PlanRef: p.Of}, nil
@@ -23,13 +22,25 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 	case pipeline.Identify:
 		return pipeline.Identified{Request: do.Request.Key, Person: Person(do.Request.Username, policy.Maintainer)}, nil
 	case pipeline.Apply:
-		return pipeline.Applied{Stage: do.Stage, Attempt: do.Attempt, Release: pipeline.Release{
-			ID: do.ReleaseID, Delivery: p.Of, SHA: d.SHA, Manifests: "manifests-of-" + do.ReleaseID, Objects: 3,
-		}}, nil
+		return pipeline.Applied{Stage: do.Stage, Attempt: do.Attempt, Release: w.release(p.Of, do)}, nil
 	case pipeline.Observe:
 		return pipeline.RolledOut{Stage: do.Stage, Attempt: do.Attempt}, nil
 	case pipeline.Restore:
 		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.Switch:
+		return pipeline.Switched{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.Retire:
+		return pipeline.Retired{Stage: do.Stage, Attempt: do.Attempt}, nil
+	case pipeline.RunJob:
+		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage}}, nil
+	case pipeline.RunCheck:
+		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
+	case pipeline.StartPipeline:
+		return pipeline.PipelineSeen{Stage: do.Stage, Attempt: do.Attempt, CI: pipeline.JobHandle{ID: 800, Status: "running"}}, nil
+	case pipeline.LookAtPipeline:
+		return pipeline.PipelineSeen{Stage: do.Stage, Attempt: do.Attempt, CI: pipeline.JobHandle{ID: do.Pipeline, Status: "success"}}, nil
+	case pipeline.SendNotice:
+		return pipeline.NoticeSent{Stage: do.Stage, Attempt: do.Attempt}, nil
 	case pipeline.PlayJob:
 		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{ID: 500 + int64(do.Attempt), Status: "running"}}, nil
 	case pipeline.LookAtJob:
@@ -42,10 +53,20 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())
+}
+
+// release is what applying a stage's manifests brings.
+func (w *World) release(of string, do pipeline.Apply) pipeline.Release {
+	d := w.deliveries[of]
+	r := pipeline.Release{ID: do.ReleaseID, Delivery: of, SHA: d.SHA, Manifests: "manifests-of-" + do.ReleaseID, Objects: 3}
+	if def, ok := w.Plan(of).Stage(do.Stage); ok && def.Deploy.Strategy == pipeline.StrategyBlueGreen {
+		r.Strategy, r.Version, r.KeepFailed = def.Deploy.Strategy, "v-"+pipeline.Short(d.SHA), def.Deploy.KeepFailed
+	}
+	return r
 }
 
 func (w *World) startRollback(p Pending, do pipeline.StartRollback) error {

@@ -2,6 +2,7 @@ package pipelinetest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -106,6 +107,9 @@ func environment(e *pipeline.Environment, name Names) string {
 	if r := e.Current(); r != nil {
 		parts = append(parts, "runs "+release(r))
 	}
+	for _, k := range e.Kept {
+		parts = append(parts, "keeps "+release(&k.Release))
+	}
 	return strings.Join(parts, ", ")
 }
 
@@ -171,6 +175,18 @@ func action(a pipeline.Action, name Names) string {
 		return fmt.Sprintf(" to %s from %s", release(a.To), release(a.From))
 	case pipeline.Observe:
 		return " of " + release(&a.Release)
+	case pipeline.Switch:
+		return fmt.Sprintf(" to %s from %s", release(&a.To), release(a.From))
+	case pipeline.Retire:
+		words := fmt.Sprintf(" %s beside %s", release(a.Old), release(&a.Serving))
+		if a.Keep {
+			words += ", keeping its pods"
+		}
+		return words
+	case pipeline.Remove:
+		return fmt.Sprintf(" %s from %s", release(&a.Release), a.Environment)
+	case pipeline.LookAtPipeline:
+		return fmt.Sprintf(" at %d", a.Pipeline)
 	case pipeline.PlayJob:
 		if a.Again != 0 {
 			return fmt.Sprintf(" again %d", a.Again)
@@ -178,7 +194,11 @@ func action(a pipeline.Action, name Names) string {
 	case pipeline.LookAtJob:
 		return fmt.Sprintf(" at %d", a.Job)
 	case pipeline.StartRollback:
-		return fmt.Sprintf(" of %s as %s", a.Environment, name(a.NewID))
+		words := fmt.Sprintf(" of %s as %s", a.Environment, name(a.NewID))
+		if a.To != "" {
+			words += " to " + a.To
+		}
+		return words
 	}
 	return ""
 }
@@ -203,6 +223,9 @@ func event(e pipeline.Event, name Names) string {
 		if e.Target != nil {
 			words += ", before " + release(e.Target)
 		}
+		if e.Why != "" {
+			words += ", " + quoted(e.Why)
+		}
 	case pipeline.LockQueued:
 		words += fmt.Sprintf(" %s/%d behind %s", e.Stage, e.Attempt, e.Holder)
 	case pipeline.LockReturned:
@@ -213,6 +236,17 @@ func event(e pipeline.Event, name Names) string {
 		if e.Failed != nil {
 			words += ", bad " + release(e.Failed)
 		}
+		if e.Kept != nil {
+			words += ", keeping " + release(&e.Kept.Release) + " until " + e.Kept.Until.Format("15:04")
+		}
+	case pipeline.KeepEnded:
+		words += " " + release(&e.Release)
+	case pipeline.Checked:
+		words += fmt.Sprintf(" %s %d, passed: %t, %q", e.Check, e.Run, e.Passed, e.Saw)
+	case pipeline.JobRan:
+		words += fmt.Sprintf(" passed: %t %s", e.Passed, quoted(e.Detail))
+	case pipeline.PipelineSeen:
+		words += fmt.Sprintf(" %d %s", e.CI.ID, e.CI.Status)
 	case pipeline.Enrolled:
 		words += " " + name(e.Enrolment.Delivery)
 	case pipeline.Departed:
@@ -256,12 +290,23 @@ func (w *World) Show(id string, name Names) string {
 	v := pipeline.NewView(w.Plan(id), d)
 	for i := range d.Stages {
 		line := stage(&d.Stages[i])
-		if s := v.Stages[i]; s.Previous != "" || s.Now != "" {
+		at := slices.IndexFunc(v.Stages, func(s pipeline.StageView) bool { return s.Name == d.Stages[i].Name })
+		if at < 0 {
+			continue // it was never needed
+		}
+		s := v.Stages[at]
+		if s.Previous != "" || s.Now != "" {
 			line += fmt.Sprintf(" {was %s, now %s}", s.Previous, s.Now)
 		}
 		fmt.Fprintf(&b, "  %s\n", line)
+		for _, c := range s.Checks {
+			fmt.Fprintf(&b, "    check %s %s: %s\n", c.Name, c.Word, c.Saw)
+		}
 	}
 	for _, q := range v.Questions {
+		if q.Back {
+			fmt.Fprintf(&b, "  %s\n", q.Ask)
+		}
 		fmt.Fprintf(&b, "  asks %s until %s, %d of %d, recording: %t\n", q.Token, q.Expires.Format("2006-01-02 15:04"), len(q.Approvals), q.Quorum, q.Recording)
 	}
 	for _, dec := range d.Decisions {

@@ -358,7 +358,7 @@ func TestRollbacksStartADeliveryOfOneStage(t *testing.T) {
 }
 
 func TestPlansOfNewerVersionsAreNotRead(t *testing.T) {
-	for _, data := range []string{`{"schema":2}`, `{"schema":0}`, `{`} {
+	for _, data := range []string{fmt.Sprintf(`{"schema":%d}`, pipeline.PlanSchema+1), `{"schema":0}`, `{`} {
 		if _, err := spec.DecodePlan([]byte(data)); err == nil {
 			t.Errorf("%s is read", data)
 		}

@@ -177,9 +177,9 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}}},
-		{Name: "watch", Executor: deployer, Size: 512,
-			Actions: []pipeline.Action{pipeline.Observe{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.StopJob{}}},
+		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
+			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}}},
 	}
 	return append(pools, engine.Pool{
 		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,

@@ -12,7 +12,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
-// ruled holds a deploy against the operator's rules of this moment before it is applied: the
+// ruled holds a deploy, or a Kubernetes Job, against the operator's rules of this moment before it is applied: the
 // plan, and the answers that were given under it, may be from before they were tightened. A
 // rollback goes on, because it brings back what was allowed then.
 type ruled struct {
@@ -22,20 +22,35 @@ type ruled struct {
 
 // Execute implements engine.Executor.
 func (r *ruled) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
-	if do, ok := t.Effect.Do.(pipeline.Apply); ok {
-		if why := r.refusal(t, do.Stage); why != "" {
+	for _, environment := range touched(t) {
+		if why := r.refusal(t, environment); why != "" {
 			return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: why, Permanent: true, Unchanged: true}
 		}
 	}
 	return r.next.Execute(ctx, t)
 }
 
-func (r *ruled) refusal(t *pipeline.Task, stage string) string {
+// touched lists the environments in which the effect starts something new.
+func touched(t *pipeline.Task) []string {
+	stage, _ := pipeline.StageOf(t.Effect.Do)
 	def, ok := t.Plan.Stage(stage)
 	if !ok {
-		return ""
+		return nil
 	}
-	environment := def.Environment()
+	switch do := t.Effect.Do.(type) {
+	case pipeline.Apply, pipeline.RunJob:
+		return []string{def.Environment()}
+	case pipeline.RunCheck:
+		for _, c := range def.Checks {
+			if c.Name == do.Check && c.Job != nil {
+				return []string{c.Job.Environment}
+			}
+		}
+	}
+	return nil
+}
+
+func (r *ruled) refusal(t *pipeline.Task, environment string) string {
 	now, err := r.cfg.Environment(t.Plan.Project.Path, environment)
 	if err != nil {
 		return err.Error()

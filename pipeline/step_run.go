@@ -1,0 +1,70 @@
+package pipeline
+
+import (
+	"fmt"
+	"time"
+)
+
+// working tells that the stage is at what it is for: it has begun, and is not checked yet.
+func (st *StageState) working() bool { return st.Status == StageRunning && st.Phase != PhaseChecking }
+
+// beginRun runs the stage's Kubernetes Job, once the environment is granted.
+func (s *stepper) beginRun(st *StageState, def Stage) {
+	st.Status, st.Phase = StageRunning, PhaseApplying
+	st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
+	s.act(st, "run", clusterSlot(def), RunJob{Stage: st.Name, Attempt: st.Attempt})
+}
+
+func (s *stepper) jobRan(e JobRan) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Phase != PhaseApplying || s.d.definition(s.plan, st).Kind != KindRun {
+		return
+	}
+	st.Ran = &e.Ran
+	def := s.d.definition(s.plan, st)
+	if e.Passed {
+		st.Deadline = time.Time{}
+		s.worked(st, def, Reason{Code: ReasonDone})
+		return
+	}
+	s.fail(st, Reason{Code: ReasonRunFailed, What: e.Ran.Job, Detail: e.Detail}, true)
+}
+
+// stopRun ends a Kubernetes Job that nobody waits for any more.
+func (s *stepper) stopRun(st *StageState) {
+	s.withdraw(st, "run")
+	s.act(st, "stop", "", StopJob{Stage: st.Name, Attempt: st.Attempt})
+}
+
+// pipelineSeen is what became of a CI pipeline that the stage started.
+func (s *stepper) pipelineSeen(e PipelineSeen) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || !st.working() || s.d.definition(s.plan, st).Kind != KindTrigger {
+		return
+	}
+	st.Job, st.Progress = e.CI, e.CI.Status
+	def := s.d.definition(s.plan, st)
+	switch {
+	case (CIPipeline{Status: e.CI.Status}).Passed():
+		s.worked(st, def, Reason{Code: ReasonDone})
+	case (CIPipeline{Status: e.CI.Status}).Failed():
+		s.fail(st, Reason{Code: ReasonPipelineFailed, Detail: "its status is " + e.CI.Status}, true)
+	case st.LookAt.IsZero() || s.due(st.LookAt):
+		st.LookAt = s.now.Add(jobLookEvery)
+	}
+}
+
+func (s *stepper) lookAtPipeline(st *StageState) {
+	st.Looks++
+	st.LookAt = s.now.Add(jobLookEvery)
+	s.emitLatest(stageKey(st, fmt.Sprintf("look/%d", st.Looks)), "job/"+st.Name, LookAtPipeline{Stage: st.Name, Attempt: st.Attempt, Pipeline: st.Job.ID})
+}
+
+func (s *stepper) noticeSent(e NoticeSent) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || !st.working() || s.d.definition(s.plan, st).Kind != KindNotify {
+		return
+	}
+	st.Job.URL = e.URL
+	s.worked(st, s.d.definition(s.plan, st), Reason{Code: ReasonDone})
+}

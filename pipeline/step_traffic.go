@@ -1,0 +1,159 @@
+package pipeline
+
+import (
+	"strings"
+	"time"
+)
+
+// up: the release's pods all run. A blue-green one has no traffic yet.
+func (s *stepper) up(st *StageState, def Stage) {
+	if st.Release.Strategy != StrategyBlueGreen {
+		s.worked(st, def, Reason{})
+		return
+	}
+	st.Phase, st.Progress = PhaseSwitching, ""
+	s.act(st, "switch", clusterSlot(def), Switch{
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: *st.Release, From: st.Previous,
+	})
+}
+
+func (s *stepper) switched(e Switched) {
+	st := s.current(e.Stage, e.Attempt)
+	switch {
+	case st == nil:
+	case st.Phase == PhaseSwitching:
+		s.worked(st, s.d.definition(s.plan, st), Reason{})
+	case st.Phase == PhaseReturning:
+		st.Back = true
+		s.clear(st)
+	}
+}
+
+// retire removes what the release before left.
+func (s *stepper) retire(st *StageState, def Stage) {
+	st.Phase, st.Deadline = PhaseRetiring, s.now.Add(orElse(def.Timeout, deployTimeout))
+	s.act(st, "retire", clusterSlot(def), Retire{
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), Serving: *st.Release, Old: st.Previous,
+	})
+}
+
+func (s *stepper) retired(e Retired) {
+	st := s.current(e.Stage, e.Attempt)
+	switch {
+	case st == nil:
+	case st.Phase == PhaseRetiring:
+		s.settled(st, Reason{Code: ReasonDone})
+	case st.Phase == PhaseClearing:
+		s.verified(st, "")
+	}
+}
+
+// settled ends a deploy whose release has the traffic for good.
+func (s *stepper) settled(st *StageState, reason Reason) {
+	def := s.d.definition(s.plan, st)
+	s.giveBack(st, def, st.Release)
+	s.end(st, StageSucceeded, reason)
+}
+
+// notRetired: what runs is right, only something old is left beside it.
+func (s *stepper) notRetired(st *StageState, why string) {
+	why, _, _ = strings.Cut(why, "\n")
+	if st.Phase == PhaseClearing {
+		s.verified(st, why)
+		return
+	}
+	s.settled(st, Reason{Code: ReasonLeftovers, Detail: why})
+}
+
+// cameBack: the recorded release runs again. If it is blue-green it may still need the
+// traffic.
+func (s *stepper) cameBack(st *StageState) {
+	if st.Target.Strategy != StrategyBlueGreen || st.Back {
+		st.Back = true
+		s.clear(st)
+		return
+	}
+	def := s.d.definition(s.plan, st)
+	st.Phase, st.Progress = PhaseReturning, ""
+	s.act(st, "return", clusterSlot(def), Switch{
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: *st.Target, From: s.undoing(st, def),
+	})
+}
+
+// clear removes what was undone. A rolling release was replaced in place, and what it had
+// beyond is gone already.
+func (s *stepper) clear(st *StageState) {
+	def := s.d.definition(s.plan, st)
+	from := s.undoing(st, def)
+	if st.Target.Strategy != StrategyBlueGreen && (from == nil || from.Strategy != StrategyBlueGreen) && s.strategy(def) != StrategyBlueGreen {
+		s.verified(st, "")
+		return
+	}
+	st.Phase, st.Progress = PhaseClearing, ""
+	s.act(st, "clear", clusterSlot(def), Retire{
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), Serving: *st.Target, Old: from, Keep: keeps(st, from),
+	})
+}
+
+func (s *stepper) strategy(def Stage) Strategy {
+	if def.Deploy == nil {
+		return ""
+	}
+	return def.Deploy.Strategy
+}
+
+// undoing is the release that a rollback takes back, nil if it was never recorded.
+func (s *stepper) undoing(st *StageState, def Stage) *Release {
+	if def.Kind == KindRollback {
+		return st.Previous
+	}
+	return st.Release
+}
+
+// keeps tells that the undone release stays for people to look at. Beside a rolling one it
+// can't: their pods carry the same labels, so it would get traffic.
+func keeps(st *StageState, from *Release) bool {
+	return from != nil && from.Strategy == StrategyBlueGreen && from.KeepFailed > 0 && st.Target.Strategy == StrategyBlueGreen
+}
+
+// kept is what the environment has to remember about an undone release, nil if nothing.
+func (s *stepper) kept(st *StageState, def Stage) *Kept {
+	from := s.undoing(st, def)
+	if st.Target == nil || !st.Back || !keeps(st, from) {
+		return nil
+	}
+	return &Kept{Delivery: s.d.ID, Release: *from, Until: s.now.Add(from.KeepFailed)}
+}
+
+// keepEnded removes a release that people have had time to look at.
+func (s *stepper) keepEnded(e KeepEnded) {
+	s.emit("remove/"+e.Release.ID, "remove/"+e.Environment, Remove{Environment: e.Environment, Release: e.Release})
+}
+
+// live is the deploy that is under way in an environment ("" is any) and has got as far
+// as changing it, nil if there is none.
+func (d *Delivery) live(plan *Plan, environment string) *StageState {
+	for i := range d.Stages {
+		st := &d.Stages[i]
+		def := d.definition(plan, st)
+		if def.Kind != KindDeploy || environment != "" && def.Environment() != environment {
+			continue
+		}
+		switch st.Phase {
+		case PhaseObserving, PhaseSwitching, PhaseChecking:
+			if st.Status == StageRunning {
+				return st
+			}
+		}
+	}
+	return nil
+}
+
+// interrupt takes back what a live deploy waits for, so that something else can follow.
+func (s *stepper) interrupt(st *StageState) {
+	s.stopChecks(st)
+	st.Standby = time.Time{}
+	if what := s.awaited(st); what != "" {
+		s.withdraw(st, what)
+	}
+}
