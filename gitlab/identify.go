@@ -47,7 +47,12 @@ func (c *Client) identify(ctx context.Context, t *pipeline.Task, r pipeline.Requ
 func (c *Client) person(ctx context.Context, t *pipeline.Task, r pipeline.Request) (policy.Person, error) {
 	p := policy.Person{SlackID: r.SlackID}
 	find := c.findPerson
-	if r.Via != pipeline.ViaSlack {
+	switch r.Via {
+	case pipeline.ViaSlack:
+	case pipeline.ViaAPI: // GitLab told who that is when the request came in
+		p = policy.Person{ID: r.GitLabID, Username: r.Username}
+		find = func(context.Context, pipeline.Request, *policy.Person) (string, error) { return "", nil }
+	default:
 		p = policy.Person{ID: r.GitLabID, Username: r.Username}
 		find = func(ctx context.Context, r pipeline.Request, p *policy.Person) (string, error) {
 			return c.confirmed(ctx, t, r, p)
@@ -219,6 +224,10 @@ func rulesFor(t *pipeline.Task, r pipeline.Request) []policy.Rule {
 	case pipeline.VerbApprove, pipeline.VerbReject:
 		for _, s := range t.Delivery.Stages {
 			def := definition(t, s.Name)
+			if s.Phase == pipeline.PhaseDeciding { // whether to roll back
+				rules = append(rules, t.Plan.Environments[def.Environment()].Rule)
+				continue
+			}
 			if def.Judgement == nil || s.Status.Finished() || r.Stage != "" && r.Stage != s.Name {
 				continue
 			}

@@ -59,6 +59,7 @@ type Options struct {
 	Hooks   Hooks        // required
 	Slack   Slack        // nil without Slack
 	Health  Health       // required
+	Wishes  Wishes       // nil: nobody can ask by the API
 	Metrics http.Handler // nil: answered elsewhere
 	Console http.Handler // nil: there are no pages
 	Logger  *slog.Logger
@@ -81,6 +82,10 @@ func New(o Options) (http.Handler, error) {
 	if o.Slack != nil {
 		r.POST("/slack/interactions", s.slack)
 		r.POST("/slack/commands", s.slack)
+	}
+	if o.Wishes != nil {
+		r.POST("/api/rollback", s.wish("rollback"))
+		r.POST("/api/promote", s.wish("promote"))
 	}
 	looked := []string{http.MethodGet, http.MethodHead}
 	r.Match(looked, "/livez", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })

@@ -52,6 +52,7 @@ Try it without installing anything else:   slipway demo`,
 		RunE:          help,
 		Version:       version(),
 	}
-	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), schemaCommand(), checkCommand(), configCommand(), slackCommand())
+	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), schemaCommand(), checkCommand(), configCommand(), slackCommand(),
+		rollbackCommand(), promoteCommand())
 	return cmd
 }

@@ -174,7 +174,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{}}},
 		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
-		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
+		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.StopJob{}}},
@@ -201,11 +201,17 @@ func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 type answers struct {
 	gitlab *gitlab.Client
 	slack  *slack.Client
+	calls  *calls
 }
 
 func (x *answers) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
-	if do, ok := t.Effect.Do.(pipeline.Answer); ok && do.Request.Via == pipeline.ViaSlack && x.slack != nil {
+	do, ok := t.Effect.Do.(pipeline.Answer)
+	switch {
+	case ok && do.Request.Via == pipeline.ViaSlack && x.slack != nil:
 		return x.slack.Execute(ctx, t)
+	case ok && do.Request.Via == pipeline.ViaAPI:
+		x.calls.tell(do)
+		return nil, nil
 	}
 	return x.gitlab.Execute(ctx, t)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
@@ -52,6 +53,7 @@ type App struct {
 	slack    *slack.Client // nil without
 	metrics  *metrics
 	changes  *changes
+	calls    *calls
 	server   http.Handler
 	main     net.Listener
 	own      net.Listener // for metrics, nil if they are on main
@@ -62,7 +64,7 @@ func New(o Options) (*App, error) {
 	if o.Config == nil || o.Logger == nil {
 		return nil, errors.New("new app: a configuration and a logger are required")
 	}
-	a := &App{o: o, log: o.Logger, changes: newChanges(), clusters: newClusters(o.Config, o.Logger)}
+	a := &App{o: o, log: o.Logger, changes: newChanges(), calls: newCalls(), clusters: newClusters(o.Config, o.Logger)}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
@@ -94,7 +96,9 @@ func (a *App) buildServer() error {
 	if err != nil {
 		return err
 	}
-	o := handlers.Options{Hooks: intake, Health: a, Logger: a.log}
+	o := handlers.Options{Hooks: intake, Health: a, Logger: a.log, Wishes: &wishes{
+		cfg: cfg, gitlab: a.gitlab, store: a.store, inbox: a.engine, calls: a.calls, limit: rate.NewLimiter(5, 20), log: a.log,
+	}}
 	if a.slack != nil {
 		in, err := slack.NewInteractions(a.slack, deliverer{a})
 		if err != nil {
