@@ -199,7 +199,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(readArchive(f, path).Files[0].Data)
 		}
 	}
-	for _, name := range []string{"shop", "graph"} {
+	for _, name := range []string{"shop", "graph", "blue-green", "migration", "helm"} {
 		data, err := os.ReadFile("../../examples/" + name + "/.slipway.yml")
 		if err != nil {
 			f.Fatal(err)
