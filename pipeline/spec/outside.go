@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"net/url"
 	"regexp/syntax"
 	"strings"
 	"time"
@@ -98,7 +99,7 @@ func (Address) check(s string) (string, string) {
 		return what, hint
 	}
 	// The address is shown to people, and so is this problem: it must not repeat the password.
-	if authority, _, _ := strings.Cut(s[strings.Index(s, "://")+len("://"):], "/"); strings.Contains(authority, "@") {
+	if u, err := url.Parse(s); err != nil || u.User != nil {
 		return "the address holds a name or password", "ask something that needs none; the address is shown to people"
 	}
 	return "", ""
