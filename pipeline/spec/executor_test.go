@@ -316,16 +316,16 @@ func TestWhatFollowsTheEndMayAskForEveryStage(t *testing.T) {
 rollback:
   then:
     - name: first
-      if: stages.one.failed && stages.two.status == "skipped"
+      if: stages.one.failed && stages.two.status == "pending"
       notify: {text: "one: ${{ stages.one.reason }}"}
     - name: second
       notify: {text: "${{ stages.two.status }}, ${{ stages.first.status }}, ${{ size(stages) }}"}
 `, nil)
 	d := pipeline.Delivery{Stages: []pipeline.StageState{
 		{Name: "one", Status: pipeline.StageFailed, Reason: pipeline.Reason{Code: pipeline.ReasonJobFailed, What: "x"}},
-		{Name: "two", Status: pipeline.StageSkipped}, {Name: "first", Status: pipeline.StageSucceeded}, {Name: "second", Status: pipeline.StageRunning},
+		{Name: "two", Status: pipeline.StagePending}, {Name: "first", Status: pipeline.StageSucceeded}, {Name: "second", Status: pipeline.StageRunning},
 	}}
-	for stage, want := range map[string]string{"first": "one: job x did not succeed", "second": "skipped, succeeded, 3"} {
+	for stage, want := range map[string]string{"first": "one: job x did not succeed", "second": "pending, succeeded, 3"} {
 		got := evaluate(t, plan, d, stage)
 		if !got.Run || got.Resolved.Notify.Text != want || got.Resolved.Notify.Channel != "#deploys" {
 			t.Errorf("%s: %+v", stage, got)

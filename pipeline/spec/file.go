@@ -115,7 +115,7 @@ type Deploy struct {
 	ProgressDeadline Duration `json:"progress_deadline,omitempty" yaml:"progress_deadline,omitempty"`
 	// What becomes of what the release before had and this one has not: objects removes it but for volume claims, volumes removes those too, nothing leaves all of it.
 	Prune pipeline.Prune `json:"prune,omitempty" yaml:"prune,omitempty" jsonschema:"enum=objects,enum=volumes,enum=nothing,default=objects"`
-	// For blue-green: how long the release before stays ready to take the traffic back. With 0s it goes at once.
+	// For blue-green: how long the release before stays ready to take the traffic back. With 0s it goes when the checks have passed.
 	Standby Delay `json:"standby,omitempty" yaml:"standby,omitempty" jsonschema:"default=10m"`
 	// For blue-green: how long a release that was rolled back stays for people to look at, without traffic.
 	KeepFailed Delay `json:"keep_failed,omitempty" yaml:"keep_failed,omitempty" jsonschema:"default=0s"`
