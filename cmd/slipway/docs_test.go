@@ -10,7 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
@@ -196,6 +199,31 @@ func TestManifestsForOperatorsAreRight(t *testing.T) {
 	}
 	want := map[string]int{"ServiceAccount": 1, "Service": 1, "PersistentVolumeClaim": 1, "Deployment": 1, "Role": 2, "RoleBinding": 2}
 	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestManifestsOfTheExamplesAreRight(t *testing.T) {
+	t.Parallel()
+	kinds := map[string]func() any{
+		"Deployment": func() any { return &appsv1.Deployment{} }, "Service": func() any { return &corev1.Service{} },
+		"HorizontalPodAutoscaler": func() any { return &autoscalingv2.HorizontalPodAutoscaler{} },
+		"PodDisruptionBudget":     func() any { return &policyv1.PodDisruptionBudget{} }, "Job": func() any { return &batchv1.Job{} },
+	}
+	seen := map[string]int{}
+	for _, name := range []string{"examples/blue-green/deploy/shop.yaml", "examples/migration/deploy/shop.yaml", "examples/migration/migrate/migrate.yaml"} {
+		for doc := range strings.SplitSeq(page(t, name), "\n---\n") {
+			var head struct{ Kind string }
+			if err := yaml.Unmarshal([]byte(doc), &head); err != nil || kinds[head.Kind] == nil {
+				t.Fatalf("%s: kind %q: %v", name, head.Kind, err)
+			}
+			seen[head.Kind]++
+			if err := yaml.UnmarshalStrict([]byte(doc), kinds[head.Kind]()); err != nil {
+				t.Errorf("%s: %s: %v", name, head.Kind, err)
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"Deployment": 2, "Service": 2, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Job": 1}, seen); diff != "" {
 		t.Error(diff)
 	}
 }

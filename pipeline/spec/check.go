@@ -2,12 +2,8 @@ package spec
 
 import (
 	"fmt"
-	"slices"
+	"maps"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
-
-	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
 // checker says what the types of the file cannot: how its parts go together.
@@ -17,6 +13,8 @@ type checker struct {
 	graph       *graph
 	lang        *language
 	expressions int
+	texts       []written
+	scopes      map[string]*scope // of the stages, by their path
 }
 
 func (c *checker) at(path string) position {
@@ -34,137 +32,76 @@ func (c *checker) add(path, what, hint string) { c.problems.add(c.at(path), what
 func (c *checker) check() {
 	c.f.templates = map[string]*template{}
 	c.graph = newGraph(c.f.Stages)
+	c.checkNames()
 	c.checkGraph()
-	for i, l := range c.f.Links {
-		path := fmt.Sprintf("links[%d]", i)
-		c.template(path+".title", string(l.Title), nil)
-		c.template(path+".url", string(l.URL), nil)
-	}
-	c.template("slack", string(c.f.Slack), nil)
+	c.findScopes()
 	for i := range c.f.Stages {
-		c.checkStage(i, &c.f.Stages[i])
+		c.checkStage(stagePath(i), &c.f.Stages[i], false)
 	}
-}
-
-func (c *checker) checkStage(i int, s *Stage) {
-	path := fmt.Sprintf("stages[%d]", i)
-	kinds := s.kinds()
-	switch len(kinds) {
-	case 0:
-		if c.tried(path) {
-			break
-		}
-		c.add(path, "this stage does nothing", "give it one of deploy, judgement, wait and job")
-	case 1:
-		c.checkKeys(path, s, pipeline.StageKind(kinds[0]))
-	default:
-		c.add(path+"."+kinds[1], "this stage does two things: "+listed(kinds), "make a stage of each")
-	}
-	if s.If != "" {
-		c.condition(path+".if", string(s.If), i)
-	}
-	where := &scope{stage: i, before: c.graph.before(i)}
-	if s.Deploy != nil {
-		c.template(path+".deploy.environment", string(s.Deploy.Environment), &scope{stage: i, frozen: "environments are asked for when the delivery starts"})
-		c.template(path+".deploy.manifests", string(s.Deploy.Manifests), where)
-		c.images(path+".deploy.images", s.Deploy.Images, where)
-	}
-	if s.Judgement != nil {
-		c.template(path+".judgement.ask", string(s.Judgement.Ask), where)
-	}
-	if s.Job != nil {
-		c.template(path+".job.name", string(s.Job.Name), where)
-	}
-}
-
-// tried tells that the stage cannot be read, or what it does: that was said already.
-func (c *checker) tried(path string) bool {
-	if _, mapping := c.f.spots[path].node.(ast.MapNode); !mapping {
-		return true
-	}
-	for _, key := range []string{"deploy", "judgement", "wait", "job", "canary", "validate", "trigger", "webhook", "run", "rollback"} {
-		if _, given := c.f.spots[path+"."+key]; given {
-			return true
+	if c.f.Rollback != nil {
+		for i := range c.f.Rollback.Then {
+			c.checkStage(thenPath(i), &c.f.Rollback.Then[i], true)
 		}
 	}
-	return false
-}
-
-// kinds lists what the stage does.
-func (s *Stage) kinds() []string {
-	var kinds []string
-	for _, k := range []struct {
-		kind  pipeline.StageKind
-		given bool
-	}{
-		{pipeline.KindDeploy, s.Deploy != nil}, {pipeline.KindJudgement, s.Judgement != nil},
-		{pipeline.KindWait, s.Wait != nil}, {pipeline.KindJob, s.Job != nil},
-	} {
-		if k.given {
-			kinds = append(kinds, string(k.kind))
-		}
-	}
-	return kinds
-}
-
-// checkKeys refuses keys that mean nothing to this kind of stage.
-func (c *checker) checkKeys(path string, s *Stage, kind pipeline.StageKind) {
-	if kind == pipeline.KindDeploy || kind == pipeline.KindJob {
-		return
-	}
-	hint := "a wait lasts as long as it says"
-	if kind == pipeline.KindJudgement {
-		hint = "expires in judgement says how long people have"
-	}
-	if s.Timeout != "" {
-		c.add(path+".timeout", "timeout is for deploy and job", hint)
-	}
-	if _, given := c.f.spots[path+".retry"]; given {
-		c.add(path+".retry", "retry is for deploy and job", "remove it")
+	for _, t := range c.texts {
+		c.template(t)
 	}
 }
 
-func (c *checker) images(path string, images map[string]Image, where *scope) {
-	for _, name := range slices.Sorted(keys(images)) {
-		if what, hint := Image("").check(name); what != "" {
-			c.problems.add(c.f.spots[join(path, name)+"#key"].at, what, hint)
-		}
-		c.template(join(path, name), string(images[name]), where)
-	}
-}
+// stagePath and thenPath are where a stage is in the file.
+func stagePath(i int) string { return fmt.Sprintf("stages[%d]", i) }
+func thenPath(i int) string  { return fmt.Sprintf("rollback.then[%d]", i) }
 
-func keys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
-}
-
-// scope says which earlier stages an expression may ask for. A nil scope has none.
+// scope says which earlier stages an expression of a stage may ask for.
 type scope struct {
-	stage  int
-	before map[int]bool
-	frozen string // why none may be asked for
+	name   Name
+	before map[Name]bool
+	after  bool // it is a stage of rollback
 }
 
-func (c *checker) template(path, text string, where *scope) {
-	n := strings.Count(text, opening)
-	if n == 0 || !c.ready(path, n) {
+func (c *checker) findScopes() {
+	c.scopes = map[string]*scope{}
+	all := map[Name]bool{}
+	for i, s := range c.f.Stages {
+		all[s.Name] = true
+		before := map[Name]bool{}
+		for j := range c.graph.before(i) {
+			before[c.f.Stages[j].Name] = j != i
+		}
+		c.scopes[stagePath(i)] = &scope{name: s.Name, before: before}
+	}
+	if c.f.Rollback == nil {
 		return
 	}
-	t, flaws := c.lang.template(text)
-	c.keep(path, t, flaws, where)
+	for i, s := range c.f.Rollback.Then {
+		c.scopes[thenPath(i)] = &scope{name: s.Name, before: maps.Clone(all), after: true}
+		all[s.Name] = true
+	}
 }
 
-func (c *checker) condition(path, text string, stage int) {
+// template checks a text with expressions. Those that are filled in when the delivery
+// starts may not ask for stages.
+func (c *checker) template(w written) {
+	if !c.ready(w.path, strings.Count(w.text, opening)) {
+		return
+	}
+	t, flaws := c.lang.template(w.text)
+	stage, _, _ := strings.Cut(w.path, "].")
+	where, why := c.scopes[stage+"]"], ""
+	if _, ok := w.rule.(Environment); ok {
+		why = "environments are asked for when the delivery starts"
+	} else if where == nil {
+		why = "it is filled in when the delivery starts"
+	}
+	c.keep(w.path, t, flaws, where, why)
+}
+
+func (c *checker) condition(path, text string, where *scope) {
 	if !c.ready(path, 1) {
 		return
 	}
 	t, flaws := c.lang.condition(text)
-	c.keep(path, t, flaws, &scope{stage: stage, before: c.graph.before(stage)})
+	c.keep(path, t, flaws, where, "")
 }
 
 // ready prepares the language when the first expression is met, and counts them.
@@ -188,7 +125,9 @@ func (c *checker) ready(path string, expressions int) bool {
 	return true
 }
 
-func (c *checker) keep(path string, t *template, flaws []flaw, where *scope) {
+// keep holds the stages that a text asks for against those that it may. frozen says why
+// it may ask for none.
+func (c *checker) keep(path string, t *template, flaws []flaw, where *scope, frozen string) {
 	sp := c.f.spots[path]
 	for _, f := range flaws {
 		c.problems.add(c.f.source.within(sp, f.offset), f.what, f.hint)
@@ -200,12 +139,8 @@ func (c *checker) keep(path string, t *template, flaws []flaw, where *scope) {
 		if p.expr == nil {
 			continue
 		}
-		if p.expr.dynamic && (where == nil || where.frozen != "") {
-			why := "it is filled in when the delivery starts"
-			if where != nil {
-				why = where.frozen
-			}
-			c.problems.add(c.f.source.within(sp, p.offset), "stages cannot be asked for here", why)
+		if p.expr.dynamic && frozen != "" {
+			c.problems.add(c.f.source.within(sp, p.offset), "stages cannot be asked for here", frozen)
 			continue
 		}
 		for _, u := range p.expr.uses {
@@ -219,22 +154,61 @@ func (c *checker) keep(path string, t *template, flaws []flaw, where *scope) {
 
 // checkUse refuses a stage that does not exist, or may not have ended by then.
 func (c *checker) checkUse(sp spot, u use, where *scope) {
+	if where.before[Name(u.stage)] {
+		return
+	}
 	var earlier []string
-	for j, s := range c.f.Stages {
+	what, hint := "", ""
+	for _, n := range c.stageNames() {
 		switch {
-		case where.before[j] && j != where.stage:
-			if string(s.Name) == u.stage {
-				return
-			}
-			earlier = append(earlier, string(s.Name))
-		case string(s.Name) == u.stage:
-			what, hint := "stage "+quote(u.stage)+" does not come before this one", "add it to needs"
-			if j == where.stage {
-				what, hint = "a stage cannot ask for itself", ""
-			}
-			c.problems.add(c.f.source.within(sp, u.offset), what, hint)
-			return
+		case where.before[n.name]:
+			earlier = append(earlier, string(n.name))
+		case string(n.name) != u.stage:
+		case n.name == where.name:
+			what = "a stage cannot ask for itself"
+		case n.after || where.after:
+			what = "stage " + quote(u.stage) + " does not come before this one"
+		default:
+			what, hint = "stage "+quote(u.stage)+" does not come before this one", "add it to needs"
 		}
 	}
-	c.problems.add(c.f.source.within(sp, u.offset), "there is no stage "+quote(u.stage), didYouMean(u.stage, earlier))
+	if what == "" {
+		what, hint = "there is no stage "+quote(u.stage), didYouMean(u.stage, earlier)
+	}
+	c.problems.add(c.f.source.within(sp, u.offset), what, hint)
+}
+
+// named is a stage of the file, with the path of its name.
+type named struct {
+	path  string
+	name  Name
+	after bool
+}
+
+func (c *checker) stageNames() []named {
+	var names []named
+	for i, s := range c.f.Stages {
+		names = append(names, named{stagePath(i) + ".name", s.Name, false})
+	}
+	if c.f.Rollback != nil {
+		for i, s := range c.f.Rollback.Then {
+			names = append(names, named{thenPath(i) + ".name", s.Name, true})
+		}
+	}
+	return names
+}
+
+func (c *checker) checkNames() {
+	first := map[Name]string{}
+	for _, n := range c.stageNames() {
+		if n.name == "" {
+			continue
+		}
+		if other, twice := first[n.name]; twice {
+			c.add(n.path, fmt.Sprintf("there are two stages with the name %s", quote(string(n.name))),
+				fmt.Sprintf("the other one is in line %d", c.at(other).line))
+			continue
+		}
+		first[n.name] = n.path
+	}
 }

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
-	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 // What holds where the file says nothing.
@@ -17,6 +17,10 @@ const (
 	deployTimeout = 30 * time.Minute
 	jobTimeout    = time.Hour
 	askExpires    = 24 * time.Hour
+	// Most of what goes wrong with a release shows in its first minutes, and until then it
+	// costs nothing but the pods of the release before to be able to take it back at once.
+	standbyDefault = 10 * time.Minute
+	checkEvery     = 10 * time.Second
 )
 
 // Input is what a file is compiled for.
@@ -41,6 +45,8 @@ type Operator interface {
 type Defaults struct {
 	Channel string // Slack channel for files that name none, "" if none
 	TurnRed bool   // a failed stage posts a failed commit status
+	// Sources are the metrics sources that checks may ask, by the operator's names.
+	Sources []string
 }
 
 // Delivers tells whether a merge into this branch starts a delivery. The reason is
@@ -75,9 +81,15 @@ func Compile(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.Problem
 		at := fmt.Sprintf("links[%d]", i)
 		c.plan.Links = append(c.plan.Links, pipeline.Link{Title: c.fill(at+".title", l.Title), URL: c.fill(at+".url", l.URL)})
 	}
+	c.sources = defaults.Sources
 	for i := range f.Stages {
-		c.plan.Stages = append(c.plan.Stages, c.stage(i, &f.Stages[i]))
+		st := c.stage(stagePath(i), &f.Stages[i])
+		for _, n := range c.graph.needs[i] {
+			st.Needs = append(st.Needs, string(f.Stages[n].Name))
+		}
+		c.plan.Stages = append(c.plan.Stages, st)
 	}
+	c.aftermath()
 	c.judgements()
 	c.judged()
 	if len(c.problems.list) > 0 {
@@ -94,9 +106,15 @@ type compiler struct {
 	vars     map[string]any
 	graph    *graph
 	plan     *pipeline.Plan
+	sources  []string
 	// Of the stage at hand. skipped: it never runs, so its texts may stay as they are.
 	// dynamic: its texts are read as templates once more, when its turn comes.
 	skipped, dynamic bool
+}
+
+func (c *compiler) given(path string) bool {
+	_, given := c.f.spots[path]
+	return given
 }
 
 func (c *compiler) add(path, what, hint string) { c.problems.add(c.f.spots[path].at, what, hint) }
@@ -120,38 +138,62 @@ func (c *compiler) fill(path string, text scalar) string {
 	if what, hint := text.check(s); what != "" && !c.skipped {
 		c.add(path, what, hint)
 	}
-	if c.dynamic {
-		// What people wrote, such as a title, must never become an expression.
-		s = strings.ReplaceAll(s, opening, opening+` "`+opening+`" `+closing)
-	}
-	return s
+	return c.literal(s)
 }
 
-func raw(text scalar) string {
-	switch x := text.(type) {
-	case Channel:
-		return string(x)
-	case Text:
-		return string(x)
-	case URL:
-		return string(x)
-	case Environment:
-		return string(x)
-	case Path:
-		return string(x)
-	case Image:
-		return string(x)
+func raw(text scalar) string { return reflect.ValueOf(text).String() }
+
+// literal keeps a text that is filled in already from being read as a template once more:
+// what people wrote, such as a title, must never become an expression.
+func (c *compiler) literal(s string) string {
+	if !c.dynamic {
+		return s
 	}
-	panic(fmt.Sprintf("spec: %T holds no expressions", text))
+	return strings.ReplaceAll(s, opening, opening+` "`+opening+`" `+closing)
 }
 
-func (c *compiler) stage(i int, s *Stage) pipeline.Stage {
-	at := fmt.Sprintf("stages[%d]", i)
+// filled is a copy of a value of the file, at its path, with its texts filled in.
+func (c *compiler) filled(path string, v reflect.Value) reflect.Value {
+	out := reflect.New(v.Type()).Elem()
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			out.Set(reflect.New(v.Type().Elem()))
+			out.Elem().Set(c.filled(path, v.Elem()))
+		}
+	case reflect.Struct:
+		fields, _ := fieldsOf(v.Type())
+		for key, f := range fields {
+			out.FieldByIndex(f.index).Set(c.filled(join(path, key), v.FieldByIndex(f.index)))
+		}
+	case reflect.Slice:
+		if !v.IsNil() {
+			out.Set(reflect.MakeSlice(v.Type(), v.Len(), v.Len()))
+		}
+		for i := range v.Len() {
+			out.Index(i).Set(c.filled(fmt.Sprintf("%s[%d]", path, i), v.Index(i)))
+		}
+	case reflect.Map:
+		if !v.IsNil() {
+			out.Set(reflect.MakeMap(v.Type()))
+		}
+		for it := v.MapRange(); it.Next(); {
+			out.SetMapIndex(it.Key(), c.filled(join(path, it.Key().String()), it.Value()))
+		}
+	default:
+		out.Set(v)
+		if text, ok := v.Interface().(scalar); ok && text.templated() {
+			out.SetString(c.fill(path, text))
+		}
+	}
+	return out
+}
+
+// stage compiles a stage, without its needs.
+func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 	st := pipeline.Stage{
-		Name: string(s.Name), Kind: pipeline.StageKind(s.kinds()[0]), Retry: s.Retry, Timeout: s.Timeout.Span(), OnFailure: s.OnFailure,
-	}
-	for _, n := range c.graph.needs[i] {
-		st.Needs = append(st.Needs, string(c.f.Stages[n].Name))
+		Name: string(s.Name), Kind: s.kinds()[0], Retry: s.Retry, NoWayBack: s.Rollback != "",
+		OnFailure: cmp.Or(s.OnFailure, s.onFailure()), Timeout: cmp.Or(s.Timeout.Span(), s.timeout()),
 	}
 	c.condition(&st, at+".if")
 	c.skipped, c.dynamic = st.Skip != "", false
@@ -161,21 +203,53 @@ func (c *compiler) stage(i int, s *Stage) pipeline.Stage {
 		}
 	}
 	st.Dynamic = c.dynamic
-	onFailure, timeout := pipeline.FailStop, time.Duration(0)
+	filled, ok := c.filled(at, reflect.ValueOf(*s)).Interface().(Stage)
+	if !ok {
+		panic("spec: the copy of a stage is no stage")
+	}
+	s = &filled
 	switch {
 	case s.Deploy != nil:
-		onFailure, timeout = pipeline.FailRollback, deployTimeout
-		st.Deploy = c.deploy(at+".deploy", s.Deploy)
+		st.Deploy = s.Deploy.plan()
+		c.enter(at+".deploy.environment", st.Deploy.Environment)
+	case s.Run != nil:
+		st.Run = s.Run.plan()
+		c.enter(at+".run.environment", st.Run.Environment)
 	case s.Judgement != nil:
-		st.Judgement = c.judgement(at+".judgement", s.Judgement)
+		st.Judgement = s.Judgement.plan()
 	case s.Wait != nil:
 		st.Wait = &pipeline.Wait{For: s.Wait.For.Span()}
 	case s.Job != nil:
-		timeout = jobTimeout
-		st.Job = &pipeline.Job{Name: c.fill(at+".job.name", s.Job.Name)}
+		st.Job = &pipeline.Job{Name: string(s.Job.Name)}
+	case s.Trigger != nil:
+		st.Trigger = &pipeline.Trigger{Ref: string(s.Trigger.Ref), Variables: texts(s.Trigger.Variables)}
+	case s.Notify != nil:
+		st.Notify = c.notify(at+".notify", s.Notify)
 	}
-	st.OnFailure, st.Timeout = cmp.Or(st.OnFailure, onFailure), cmp.Or(st.Timeout, timeout)
+	st.Checks = append(c.checks(at+".check", s.Check, s), c.checks(at+".validate", s.Validate, s)...)
 	return st
+}
+
+// aftermath compiles the stages of rollback; each needs the one before.
+func (c *compiler) aftermath() {
+	if c.f.Rollback == nil {
+		return
+	}
+	var before []string
+	for i := range c.f.Rollback.Then {
+		st := c.stage(thenPath(i), &c.f.Rollback.Then[i])
+		st.Aftermath, st.Needs = true, before
+		if c.f.Rollback.Then[i].OnFailure == "" {
+			st.OnFailure = pipeline.FailContinue // that one message is lost must not keep the others
+		}
+		c.plan.Stages, before = append(c.plan.Stages, st), []string{st.Name}
+	}
+	ends := map[string]pipeline.Status{"failed": pipeline.StatusFailed, "rolled-back": pipeline.StatusRolledBack}
+	for _, name := range []string{"failed", "rolled-back"} {
+		if on := c.f.Rollback.On; len(on) == 0 || slices.Contains(on, name) {
+			c.plan.AftermathOn = append(c.plan.AftermathOn, ends[name])
+		}
+	}
 }
 
 // condition decides what can be decided now.
@@ -203,128 +277,4 @@ func clip(s string, most int) string {
 		return string(r[:most]) + "…"
 	}
 	return s
-}
-
-func (c *compiler) deploy(at string, d *Deploy) *pipeline.Deploy {
-	out := &pipeline.Deploy{
-		Environment: c.fill(at+".environment", d.Environment), Strategy: cmp.Or(d.Strategy, pipeline.StrategyRolling),
-		Manifests: c.fill(at+".manifests", d.Manifests), ProgressDeadline: d.ProgressDeadline.Span(),
-	}
-	for _, name := range slices.Sorted(keys(d.Images)) {
-		if out.Images == nil {
-			out.Images = map[string]string{}
-		}
-		out.Images[name] = c.fill(join(at+".images", name), d.Images[name])
-	}
-	if out.Environment == "" {
-		return out
-	}
-	rules, err := c.op.Environment(c.in.Project.Path, out.Environment)
-	if err != nil {
-		c.add(at+".environment", err.Error(), "")
-		return out
-	}
-	c.plan.Environments[out.Environment] = rules
-	if branch := c.in.MergeRequest.TargetBranch; !c.skipped && !MayDeployFrom(rules, branch, c.in.Project.DefaultBranch) {
-		allowed := "the default branch"
-		if len(rules.Branches) > 0 {
-			allowed = strings.Join(rules.Branches, ", ")
-		}
-		c.add(at+".environment", fmt.Sprintf("%s is not deployed to from %s", quote(out.Environment), quote(branch)),
-			fmt.Sprintf("only from %s; an operator can allow other branches", allowed))
-	}
-	return out
-}
-
-// MayDeployFrom tells whether what was merged into a branch may be deployed to an environment.
-// Whoever can make a branch can merge into it what nobody has reviewed, with a pipeline file
-// that allows it: so the operator says which branches count.
-func MayDeployFrom(rules pipeline.EnvironmentRules, branch, defaultBranch string) bool {
-	if len(rules.Branches) == 0 {
-		return branch != "" && branch == defaultBranch
-	}
-	return slices.ContainsFunc(rules.Branches, func(pattern string) bool {
-		ok, err := path.Match(pattern, branch)
-		return err == nil && ok
-	})
-}
-
-func (c *compiler) judgement(at string, j *Judgement) *pipeline.Judgement {
-	out := &pipeline.Judgement{
-		Ask: c.fill(at+".ask", j.Ask), Quorum: cmp.Or(j.Quorum, 1), Expires: cmp.Or(j.Expires.Span(), askExpires),
-	}
-	for _, a := range j.Approvers {
-		out.Rule.Approvers = append(out.Rule.Approvers, string(a))
-	}
-	for _, n := range j.Not {
-		out.Rule.Not = append(out.Rule.Not, string(n))
-	}
-	return out
-}
-
-// judgements tells each question which environment comes after it.
-func (c *compiler) judgements() {
-	order := c.graph.order()
-	for i := range c.plan.Stages {
-		j := c.plan.Stages[i].Judgement
-		if j == nil {
-			continue
-		}
-		for _, k := range order {
-			st := &c.plan.Stages[k]
-			if st.Deploy == nil || st.Skip != "" || !c.graph.before(k)[i] {
-				continue
-			}
-			rules := c.plan.Environments[st.Deploy.Environment]
-			j.Environment, j.Confirm = st.Deploy.Environment, rules.Tier == "production" || rules.Judged
-			break
-		}
-	}
-}
-
-// judged refuses a deploy that could reach a judged environment without the approval
-// that the operator's rules ask for.
-func (c *compiler) judged() {
-	for i := range c.plan.Stages {
-		st := &c.plan.Stages[i]
-		if st.Deploy == nil || st.Skip != "" || !c.plan.Environments[st.Deploy.Environment].Judged {
-			continue
-		}
-		before, why := c.graph.before(i), "add a judgement stage before it"
-		ok := false
-		for k := range c.plan.Stages {
-			if !before[k] || c.plan.Stages[k].Judgement == nil {
-				continue
-			}
-			no := c.cannotJudge(&c.plan.Stages[k], st.Deploy.Environment)
-			if no == "" {
-				ok = true
-				break
-			}
-			why = no
-		}
-		if !ok {
-			c.add(fmt.Sprintf("stages[%d].deploy.environment", i),
-				fmt.Sprintf("%s may only be deployed to after an approval", quote(st.Deploy.Environment)), why)
-		}
-	}
-}
-
-// cannotJudge says why an earlier judgement is no approval for the environment.
-func (c *compiler) cannotJudge(st *pipeline.Stage, environment string) string {
-	asked := st.Judgement.Environment
-	own, its := c.plan.Environments[environment].Rule, c.plan.Environments[asked].Rule
-	switch {
-	case st.Skip != "" || st.If != "":
-		return fmt.Sprintf("judgement %s does not count, because its condition can leave it out", st.Name)
-	case st.OnFailure == pipeline.FailContinue:
-		return fmt.Sprintf("judgement %s does not count, because the delivery goes on when it is rejected", st.Name)
-	case asked != environment && !own.IsZero() && !sameRule(own, its):
-		return fmt.Sprintf("judgement %s asks about %s, whose approvers are others, so add one after that", st.Name, asked)
-	}
-	return ""
-}
-
-func sameRule(a, b policy.Rule) bool {
-	return slices.Equal(a.Approvers, b.Approvers) && slices.Equal(a.Not, b.Not)
 }

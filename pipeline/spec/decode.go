@@ -5,10 +5,8 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/goccy/go-yaml/ast"
-	"github.com/goccy/go-yaml/token"
 )
 
 // decoder fills the file's types from YAML nodes, strictly, and remembers where each
@@ -18,7 +16,23 @@ type decoder struct {
 	anchors  map[string]ast.Node
 	spots    map[string]spot
 	merged   int // keys that were looked at for <<
+	values   int // that were read; an alias can make many of one
+	bytes    int // of their texts
+	texts    []written
 }
+
+// written is a text with expressions in it.
+type written struct {
+	path, text string
+	rule       scalar
+}
+
+// short is keys and values that may be written as the value of one of the keys alone.
+type short interface{ shortFor() (key string) }
+
+func (*Wait) shortFor() string   { return "for" }
+func (*HTTP) shortFor() string   { return "url" }
+func (*Report) shortFor() string { return "job" }
 
 // place is where the decoder is: the path of the value, such as
 // "stages[0].deploy.environment", what people call it, and the constraints of its field.
@@ -31,21 +45,12 @@ type place struct {
 
 func (d *decoder) decode(n ast.Node, v reflect.Value, p place) {
 	n = d.resolve(n)
-	if n == nil {
+	if n == nil || d.tooMuch(n) {
 		return
 	}
 	d.spots[p.path] = spot{nodePosition(n), n}
-	switch x := v.Addr().Interface().(type) {
-	case *Wait:
-		if _, ok := n.(ast.ScalarNode); ok {
-			d.decode(n, reflect.ValueOf(&x.For).Elem(), place{path: p.path + ".for", key: p.key})
-			return
-		}
-	case *Condition:
-		if b, ok := n.(*ast.BoolNode); ok {
-			*x = Condition(strconv.FormatBool(b.Value))
-			return
-		}
+	if d.shortened(n, v, p) {
+		return
 	}
 	switch v.Kind() {
 	case reflect.Pointer:
@@ -61,10 +66,64 @@ func (d *decoder) decode(n ast.Node, v reflect.Value, p place) {
 		d.text(n, v, p)
 	case reflect.Int:
 		d.number(n, v, p)
+	case reflect.Float64:
+		d.fraction(n, v, p)
 	default:
 		panic("spec: no decoder for " + v.Type().String())
 	}
 }
+
+// tooMuch bounds what aliases make of a file.
+func (d *decoder) tooMuch(n ast.Node) bool {
+	d.values++
+	if d.values == maxValues+1 {
+		d.problems.add(nodePosition(n), "the file holds too much", "write less, or use fewer aliases")
+	}
+	return d.values > maxValues
+}
+
+// shortened reads a value that is written in its short form, and tells whether it was.
+func (d *decoder) shortened(n ast.Node, v reflect.Value, p place) bool {
+	_, scalar := n.(ast.ScalarNode)
+	switch x := v.Addr().Interface().(type) {
+	case short:
+		if _, text := plainWithColon(n); !scalar && !text {
+			return false
+		}
+		fields, _ := fieldsOf(v.Type())
+		f := fields[x.shortFor()]
+		d.decode(n, v.FieldByIndex(f.index), place{path: join(p.path, x.shortFor()), key: p.key, tag: f.limits})
+		return true
+	case *Checks:
+		if _, list := n.(*ast.SequenceNode); list {
+			return false
+		}
+		*x = make(Checks, 1)
+		d.decode(n, v.Index(0), place{path: p.path + "[0]", key: p.key})
+		return true
+	case *Statuses:
+		switch x := n.(type) {
+		case *ast.IntegerNode:
+			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+			d.decode(n, v.Index(0), place{path: p.path + "[0]", key: p.key, tag: p.tag})
+			return true
+		case *ast.StringNode:
+			if x.Value != successful {
+				d.problems.add(nodePosition(n), fmt.Sprintf("status cannot be %s", quote(x.Value)), `write a number, a list of numbers, or "2xx"`)
+			}
+			return true
+		}
+	case *Condition:
+		if b, ok := n.(*ast.BoolNode); ok {
+			*x = Condition(strconv.FormatBool(b.Value))
+			return true
+		}
+	}
+	return false
+}
+
+// successful is how people write the statuses from 200 to 299, which are meant without any.
+const successful = "2xx"
 
 // resolve follows aliases and looks through anchors.
 func (d *decoder) resolve(n ast.Node) ast.Node {
@@ -198,15 +257,17 @@ func (d *decoder) unknown(pr pair, t reflect.Type, names []string) {
 		d.problems.add(pr.at, what, "remove it for now")
 		return
 	}
+	if stageKeys, _ := fieldsOf(reflect.TypeFor[Stage]()); t == reflect.TypeFor[Deploy]() && stageKeys[pr.key].index != nil {
+		d.problems.add(pr.at, "the key "+quote(pr.key)+" is not known here", "write it beside deploy, not in it")
+		return
+	}
 	d.problems.add(pr.at, "the key "+quote(pr.key)+" is not known here", didYouMean(pr.key, names))
 }
 
 // later tells of keys that are planned, so that nobody looks for a typing error.
 func later(t reflect.Type, key string) string {
 	planned := map[reflect.Type][]string{
-		reflect.TypeFor[File]():   {"rollback"},
-		reflect.TypeFor[Stage]():  {"canary", "window", "validate", "trigger", "webhook", "run", "rollback"},
-		reflect.TypeFor[Deploy](): {"check", "standby", "traffic"},
+		reflect.TypeFor[Stage](): {"canary", "window", "webhook"},
 	}
 	for _, k := range planned[t] {
 		if k == key {
@@ -227,13 +288,17 @@ func (d *decoder) dictionary(n ast.Node, v reflect.Value, p place) {
 	}
 	v.Set(reflect.MakeMap(v.Type()))
 	for _, pr := range pairs {
-		d.spots[join(p.path, pr.key)+"#key"] = spot{at: pr.at}
+		if rule, ok := reflect.Zero(v.Type().Key()).Interface().(scalar); ok {
+			if what, hint := rule.check(pr.key); what != "" {
+				d.problems.add(pr.at, what, hint)
+			}
+		}
 		if d.missing(pr.value, pr.at, quote(pr.key)) {
 			continue
 		}
 		value := reflect.New(v.Type().Elem()).Elem()
 		d.decode(pr.value, value, place{path: join(p.path, pr.key), key: pr.key})
-		v.SetMapIndex(reflect.ValueOf(pr.key), value)
+		v.SetMapIndex(reflect.ValueOf(pr.key).Convert(v.Type().Key()), value)
 	}
 }
 
@@ -253,7 +318,7 @@ func (d *decoder) list(n ast.Node, v reflect.Value, p place) {
 	}
 	v.Set(reflect.MakeSlice(v.Type(), len(seq.Values), len(seq.Values)))
 	for i, item := range seq.Values {
-		child := place{path: fmt.Sprintf("%s[%d]", p.path, i), key: p.key}
+		child := place{path: fmt.Sprintf("%s[%d]", p.path, i), key: p.key, tag: p.tag.ofItems()}
 		at := nodePosition(n)
 		if item != nil {
 			at = nodePosition(item)
@@ -263,140 +328,6 @@ func (d *decoder) list(n ast.Node, v reflect.Value, p place) {
 		}
 		d.decode(item, v.Index(i), child)
 	}
-}
-
-func (d *decoder) text(n ast.Node, v reflect.Value, p place) {
-	var s string
-	switch x := n.(type) {
-	case *ast.StringNode:
-		s = x.Value
-	case *ast.LiteralNode:
-		s = x.Value.Value
-	default:
-		joined, ok := plainWithColon(n)
-		if !ok {
-			d.wrongType(n, p, wanted(v))
-			return
-		}
-		s = joined
-	}
-	at := nodePosition(n)
-	switch length := utf8.RuneCountInString(s); {
-	case len(s) > MaxText || p.tag.maxLength > 0 && length > p.tag.maxLength:
-		most := MaxText
-		if p.tag.maxLength > 0 {
-			most = p.tag.maxLength
-		}
-		d.problems.add(at, fmt.Sprintf("%s is longer than %d characters", p.key, most), "")
-		return
-	case length < p.tag.minLength:
-		d.problems.add(at, p.key+" is empty", "")
-		return
-	case len(p.tag.enum) > 0 && !p.tag.allows(s):
-		d.problems.add(at, fmt.Sprintf("%s cannot be %s", p.key, quote(s)), enumHint(p.key, s, p.tag.enum))
-		return
-	}
-	v.SetString(s)
-	if sc, ok := v.Interface().(scalar); ok && (!sc.templated() || !strings.Contains(s, opening)) {
-		if what, hint := sc.check(s); what != "" {
-			d.problems.add(at, what, hint)
-		}
-	}
-}
-
-// plainWithColon reads role:owner in {approvers: [role:owner]}. YAML 1.2 takes a colon
-// with no space after it as part of the text; the parser makes a mapping of it when
-// the list is within braces.
-func plainWithColon(n ast.Node) (string, bool) {
-	m, ok := n.(*ast.MappingNode)
-	if ok && (m.IsFlowStyle || len(m.Values) != 1) {
-		return "", false
-	}
-	v, single := n.(*ast.MappingValueNode)
-	if ok {
-		v, single = m.Values[0], true
-	}
-	if !single || v.Key == nil || v.Value == nil {
-		return "", false
-	}
-	key, value := v.Key.GetToken(), v.Value.GetToken()
-	_, scalar := v.Value.(ast.ScalarNode)
-	adjacent := at(value) == position{at(key).line, at(key).column + utf8.RuneCountInString(key.Value) + 1}
-	if !scalar || !adjacent || key.Type == token.DoubleQuoteType || key.Type == token.SingleQuoteType {
-		return "", false
-	}
-	return key.Value + ":" + value.Value, true
-}
-
-func enumHint(key, value string, enum []string) string {
-	if key == "strategy" && (value == "blue-green" || value == "canary") {
-		return value + " is not there yet in this version of Slipway; use rolling"
-	}
-	return didYouMean(value, enum)
-}
-
-func (d *decoder) number(n ast.Node, v reflect.Value, p place) {
-	x, ok := n.(*ast.IntegerNode)
-	if !ok {
-		d.wrongType(n, p, "a whole number")
-		return
-	}
-	i, err := strconv.ParseInt(x.GetToken().Value, 10, 32)
-	low, high := p.tag.minimum, p.tag.maximum
-	switch {
-	case err != nil || i < low || i > high:
-		what := fmt.Sprintf("%s must be between %d and %d", p.key, low, high)
-		if low == high {
-			what = fmt.Sprintf("%s must be %d", p.key, low)
-		}
-		d.problems.add(nodePosition(n), what, "")
-	default:
-		v.SetInt(i)
-	}
-}
-
-const (
-	aText     = "a text"
-	aDuration = "a duration"
-)
-
-func wanted(v reflect.Value) string {
-	if v.Type() == reflect.TypeFor[Duration]() {
-		return aDuration
-	}
-	return aText
-}
-
-func (d *decoder) wrongType(n ast.Node, p place, want string) {
-	hint, name := "", p.key
-	if name == "" {
-		name = "the file"
-	}
-	if _, scalar := n.(ast.ScalarNode); scalar {
-		switch want {
-		case aText:
-			hint = "put it in quotes"
-		case aDuration:
-			_, hint = Duration("").check("")
-		}
-	}
-	d.problems.add(nodePosition(n), fmt.Sprintf("%s must be %s, not %s", name, want, kindOf(n)), hint)
-}
-
-func kindOf(n ast.Node) string {
-	switch n.(type) {
-	case *ast.MappingNode, *ast.MappingValueNode:
-		return "keys and values"
-	case *ast.SequenceNode:
-		return "a list"
-	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		return "a number"
-	case *ast.BoolNode:
-		return "true or false"
-	case *ast.NullNode:
-		return "nothing"
-	}
-	return "a text"
 }
 
 // missing tells that there is nothing to read, and has said so.

@@ -2,9 +2,8 @@ package spec
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -70,55 +69,57 @@ func (e *Evaluator) test(text string, vars map[string]any) (bool, error) {
 // resolve fills in a copy of the stage. What is filled in is held against the same
 // rules as if it had been written in the file.
 func (e *Evaluator) resolve(st pipeline.Stage, vars map[string]any) (*pipeline.Stage, error) {
-	st.Dynamic, st.If = false, ""
-	var err error
-	fill := func(key string, text *string, rule scalar) {
+	own, err := copyOf(st)
+	if err != nil {
+		return nil, err
+	}
+	own.Dynamic, own.If = false, ""
+	eachText(own, func(key, text string, rule scalar) string {
 		if err != nil {
-			return
+			return text
 		}
-		t, flaws := e.lang.template(*text)
+		t, flaws := e.lang.template(text)
 		if len(flaws) > 0 {
 			err = fmt.Errorf("%s: %s", key, flaws[0].what)
-			return
+			return text
 		}
 		filled, fillErr := t.fill(vars)
 		if fillErr != nil {
 			err = fmt.Errorf("%s: %w", key, fillErr)
-			return
+			return text
 		}
 		if what, _ := rule.check(filled); what != "" {
 			err = fmt.Errorf("%s: %s", key, what)
-			return
 		}
-		*text = filled
-	}
-	switch st.Kind {
-	case pipeline.KindDeploy:
-		d := *st.Deploy
-		d.Images = maps.Clone(d.Images)
-		fill("manifests", &d.Manifests, Path(""))
-		for _, name := range slices.Sorted(maps.Keys(d.Images)) {
-			image := d.Images[name]
-			fill("images", &image, Image(""))
-			d.Images[name] = image
-		}
-		st.Deploy = &d
-	case pipeline.KindJudgement:
-		j := *st.Judgement
-		fill("ask", &j.Ask, Text(""))
-		st.Judgement = &j
-	case pipeline.KindJob:
-		j := *st.Job
-		fill("name", &j.Name, Text(""))
-		st.Job = &j
-	case pipeline.KindWait, pipeline.KindRollback:
-	}
-	return &st, err
+		return filled
+	})
+	return own, err
 }
 
-// before is every stage that the named one needs, directly or not.
+// copyOf is a stage that shares nothing with the plan.
+func copyOf(st pipeline.Stage) (*pipeline.Stage, error) {
+	data, err := json.Marshal(st)
+	if err != nil {
+		return nil, fmt.Errorf("copy stage %s: %w", st.Name, err)
+	}
+	var own pipeline.Stage
+	if err := json.Unmarshal(data, &own); err != nil {
+		return nil, fmt.Errorf("copy stage %s: %w", st.Name, err)
+	}
+	return &own, nil
+}
+
+// before is every stage that has ended when the named one begins: those that it needs,
+// directly or not, and for one that follows the delivery's end all others of the delivery.
 func before(plan *pipeline.Plan, name string) map[string]bool {
 	found := map[string]bool{}
+	if st, _ := plan.Stage(name); st.Aftermath {
+		for _, other := range plan.Stages {
+			if !other.Aftermath {
+				found[other.Name] = true
+			}
+		}
+	}
 	var visit func(string)
 	visit = func(name string) {
 		st, _ := plan.Stage(name)

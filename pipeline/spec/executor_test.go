@@ -307,6 +307,57 @@ func TestEvaluatorHoldsFilledTextsAgainstTheRules(t *testing.T) {
 	}
 }
 
+func TestWhatFollowsTheEndMayAskForEveryStage(t *testing.T) {
+	plan := compiled(t, `  - name: one
+    job: {name: x}
+  - name: two
+    needs: []
+    wait: 1m
+rollback:
+  then:
+    - name: first
+      if: stages.one.failed && stages.two.status == "pending"
+      notify: {text: "one: ${{ stages.one.reason }}"}
+    - name: second
+      notify: {text: "${{ stages.two.status }}, ${{ stages.first.status }}, ${{ size(stages) }}"}
+`, nil)
+	d := pipeline.Delivery{Stages: []pipeline.StageState{
+		{Name: "one", Status: pipeline.StageFailed, Reason: pipeline.Reason{Code: pipeline.ReasonJobFailed, What: "x"}},
+		{Name: "two", Status: pipeline.StagePending}, {Name: "first", Status: pipeline.StageSucceeded}, {Name: "second", Status: pipeline.StageRunning},
+	}}
+	for stage, want := range map[string]string{"first": "one: job x did not succeed", "second": "pending, succeeded, 3"} {
+		got := evaluate(t, plan, d, stage)
+		if !got.Run || got.Resolved.Notify.Text != want || got.Resolved.Notify.Channel != "#deploys" {
+			t.Errorf("%s: %+v", stage, got)
+		}
+	}
+}
+
+func TestJobsObeyTheOperatorsRulesLikeDeploys(t *testing.T) {
+	for _, c := range []struct{ name, stage, want string }{
+		{"a run from another branch is refused", "run: {environment: staging, image: x}", `6:24: "staging" is not deployed to from "stable"`},
+		{"so is the job of a check", "validate: {job: {environment: staging, image: x}}", `6:35: "staging" is not deployed to from "stable"`},
+		{"one that is left out is not", "if: false\n    run: {environment: staging, image: x}", ""},
+		{"nor one that is left out of a judged environment", "if: false\n    validate: {job: {environment: production, image: x}}", ""},
+		{"a check cannot leave the environment of its stage", "run: {environment: staging, image: x}\n    check: {job: {environment: production, image: x}}",
+			"7:32: the job of a check runs in the environment of its stage"},
+		{"a condition that later says no does not help", "if: stages.go.failed\n    run: {environment: guarded, image: x}", `7:24: "guarded" may only be deployed to after an approval`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			file, problems := spec.Parse("f", []byte("version: 1\napplication: shop\nstages:\n  - {name: go, wait: 1m}\n  - name: a\n    "+c.stage+"\n"))
+			if len(problems) == 0 {
+				in := input()
+				in.MergeRequest.TargetBranch = "stable"
+				_, problems = spec.Compile(file, in, operator{})
+			}
+			told := fmt.Sprint(problems)
+			if c.want == "" && len(problems) > 0 || !strings.Contains(told, c.want) {
+				t.Errorf("got %s", told)
+			}
+		})
+	}
+}
+
 type inbox struct {
 	delivered map[string]pipeline.Event
 	err       error

@@ -23,11 +23,21 @@ type File struct {
 	Concurrency pipeline.Concurrency `json:"concurrency,omitempty" yaml:"concurrency,omitempty" jsonschema:"enum=queue,enum=supersede,default=supersede"`
 	// What happens, in order. A stage starts when the one before has succeeded, unless it says needs.
 	Stages []Stage `json:"stages" yaml:"stages" jsonschema:"minItems=1,maxItems=50"`
+	// What runs after a delivery that did not end well.
+	Rollback *Aftermath `json:"rollback,omitempty" yaml:"rollback,omitempty"`
 
 	name      string
 	spots     map[string]spot
 	templates map[string]*template
 	source    *source
+}
+
+// Aftermath is what runs after a delivery that did not end well, when everything that had to go back has gone back.
+type Aftermath struct {
+	// Which ends of the delivery it follows: failed, when a stage failed and what runs was left as it is, or rolled-back. Without it, both.
+	On []string `json:"on,omitempty" yaml:"on,omitempty" jsonschema:"minItems=1,maxItems=2,enum=failed,enum=rolled-back"`
+	// The stages that run then, one after the other: job, trigger, notify, wait, and validate with http checks.
+	Then []Stage `json:"then" yaml:"then" jsonschema:"minItems=1,maxItems=10"`
 }
 
 // On says what starts a delivery.
@@ -52,7 +62,7 @@ type Link struct {
 	URL URL `json:"url" yaml:"url" jsonschema:"minLength=1,maxLength=2000"`
 }
 
-// Stage is one step of the pipeline. It has exactly one of deploy, judgement, wait and job.
+// Stage is one step of the pipeline. It does exactly one thing: deploy, run, judgement, wait, job, trigger, notify or validate.
 type Stage struct {
 	// The name of the stage, unique in the file.
 	Name Name `json:"name" yaml:"name"`
@@ -60,35 +70,107 @@ type Stage struct {
 	Needs []Name `json:"needs,omitempty" yaml:"needs,omitempty" jsonschema:"maxItems=50"`
 	// A CEL expression; the stage is skipped if it is false.
 	If Condition `json:"if,omitempty" yaml:"if,omitempty"`
-	// How long one attempt of a deploy (default 30m) or job (default 1h) may take.
+	// How long one attempt of a deploy, run or validate (default 30m), job or trigger (default 1h) may take. A validate has the time of its checks besides.
 	Timeout Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
-	// How often a deploy or job that failed is tried again.
+	// How often a deploy, run, validate, job or trigger that failed is tried again.
 	Retry int `json:"retry,omitempty" yaml:"retry,omitempty" jsonschema:"minimum=0,maximum=10,default=0"`
-	// What follows when the stage fails: rollback returns what was deployed to the release before, stop leaves it, continue goes on. A deploy rolls back by default, anything else stops.
+	// What follows when the stage fails: rollback returns what was deployed to the release before, stop leaves it, continue goes on. A deploy rolls back by default, a notify continues, anything else stops.
 	OnFailure pipeline.OnFailure `json:"on_failure,omitempty" yaml:"on_failure,omitempty" jsonschema:"enum=rollback,enum=stop,enum=continue"`
+	// never: what this deploy, run or job does, such as a migration, does not go back. So no release of its environment is rolled back without asking people.
+	Rollback string `json:"rollback,omitempty" yaml:"rollback,omitempty" jsonschema:"enum=never"`
+	// What has to hold after the stage has done its work, before it counts as succeeded: one check or a list.
+	Check Checks `json:"check,omitempty" yaml:"check,omitempty" jsonschema:"minItems=1,maxItems=20"`
 
 	// Bring the manifests of the commit into an environment.
 	Deploy *Deploy `json:"deploy,omitempty" yaml:"deploy,omitempty"`
+	// Run a Kubernetes Job in an environment and wait for its end.
+	Run *Run `json:"run,omitempty" yaml:"run,omitempty"`
 	// Ask people whether to go on.
 	Judgement *Judgement `json:"judgement,omitempty" yaml:"judgement,omitempty"`
 	// Let time pass.
 	Wait *Wait `json:"wait,omitempty" yaml:"wait,omitempty"`
 	// Play a manual job of the commit's CI pipeline and wait for its end.
 	Job *Job `json:"job,omitempty" yaml:"job,omitempty"`
+	// Start a new CI pipeline of the project and wait for its end.
+	Trigger *Trigger `json:"trigger,omitempty" yaml:"trigger,omitempty"`
+	// Send a message to a Slack channel.
+	Notify *Notify `json:"notify,omitempty" yaml:"notify,omitempty"`
+	// Look whether something holds: one check or a list.
+	Validate Checks `json:"validate,omitempty" yaml:"validate,omitempty" jsonschema:"minItems=1,maxItems=20"`
 }
 
 // Deploy brings the manifests of the commit into an environment.
 type Deploy struct {
 	// The GitLab environment. The operator decides which cluster and namespace that is, and who may deploy there.
 	Environment Environment `json:"environment" yaml:"environment" jsonschema:"minLength=1,maxLength=255"`
-	// How the new release replaces the one before. rolling lets each workload roll its pods.
-	Strategy pipeline.Strategy `json:"strategy,omitempty" yaml:"strategy,omitempty" jsonschema:"enum=rolling,default=rolling"`
-	// Path in the repository: a file or a folder of plain YAML, or a kustomization.
+	// How the new release replaces the one before. rolling lets each workload roll its pods. blue-green brings it up at full size beside the one that serves, and then moves the traffic in one step.
+	Strategy pipeline.Strategy `json:"strategy,omitempty" yaml:"strategy,omitempty" jsonschema:"enum=rolling,enum=blue-green,default=rolling"`
+	// Path in the repository: a file or a folder of plain YAML, a kustomization, or a Helm chart.
 	Manifests Path `json:"manifests" yaml:"manifests" jsonschema:"minLength=1,maxLength=1000"`
 	// Which image is used for an image name in the manifests: a tag, a digest (sha256:…) or a full reference.
-	Images map[string]Image `json:"images,omitempty" yaml:"images,omitempty" jsonschema:"maxProperties=50"`
+	Images map[ImageName]Image `json:"images,omitempty" yaml:"images,omitempty" jsonschema:"maxProperties=50"`
+	// How the Helm chart is rendered.
+	Helm *Helm `json:"helm,omitempty" yaml:"helm,omitempty"`
 	// How long the rollout may stand still before it counts as failed. Without it, the manifests decide.
 	ProgressDeadline Duration `json:"progress_deadline,omitempty" yaml:"progress_deadline,omitempty"`
+	// What becomes of what the release before had and this one has not: objects removes it but for volume claims, volumes removes those too, nothing leaves all of it.
+	Prune pipeline.Prune `json:"prune,omitempty" yaml:"prune,omitempty" jsonschema:"enum=objects,enum=volumes,enum=nothing,default=objects"`
+	// For blue-green: how long the release before stays ready to take the traffic back. With 0s it goes when the checks have passed.
+	Standby Delay `json:"standby,omitempty" yaml:"standby,omitempty" jsonschema:"default=10m"`
+	// For blue-green: how long a release that was rolled back stays for people to look at, without traffic.
+	KeepFailed Delay `json:"keep_failed,omitempty" yaml:"keep_failed,omitempty" jsonschema:"default=0s"`
+	// For blue-green: what moves the traffic. Without it, the selectors of the Services do.
+	Traffic *Traffic `json:"traffic,omitempty" yaml:"traffic,omitempty"`
+}
+
+// Helm says how a chart is rendered.
+type Helm struct {
+	// Files of values in the repository; later ones win.
+	Values []Path `json:"values,omitempty" yaml:"values,omitempty" jsonschema:"maxItems=20"`
+	// Single values by their dotted key, as helm's --set; they win over the files.
+	Set map[SetKey]Value `json:"set,omitempty" yaml:"set,omitempty" jsonschema:"maxProperties=100"`
+	// The name of the Helm release. Without it, the application's.
+	Release ReleaseName `json:"release,omitempty" yaml:"release,omitempty"`
+}
+
+// Traffic says what moves traffic between two releases.
+type Traffic struct {
+	// The Gateway API route in the environment's namespace whose backends are moved.
+	HTTPRoute ObjectName `json:"httproute" yaml:"httproute"`
+	// A header that leads a request to the release that does not serve yet.
+	Preview *Preview `json:"preview,omitempty" yaml:"preview,omitempty"`
+}
+
+// Preview is a header that leads a request to the release that does not serve yet.
+type Preview struct {
+	// The name of the header.
+	Header HeaderName `json:"header" yaml:"header"`
+	// The value that it has to have.
+	Value HeaderValue `json:"value" yaml:"value"`
+}
+
+// Run runs a Kubernetes Job in an environment and waits for its end. The Job is in the manifests, or is made of an image. As the job of a check it runs in the environment of its stage, and names one only where the stage has none.
+type Run struct {
+	// The GitLab environment. The same rules hold for it as for a deploy.
+	Environment Environment `json:"environment,omitempty" yaml:"environment,omitempty" jsonschema:"minLength=1,maxLength=255"`
+	// Path in the repository to manifests that hold the Job, as for a deploy.
+	Manifests Path `json:"manifests,omitempty" yaml:"manifests,omitempty" jsonschema:"minLength=1,maxLength=1000"`
+	// Which image is used for an image name in the manifests: a tag, a digest (sha256:…) or a full reference.
+	Images map[ImageName]Image `json:"images,omitempty" yaml:"images,omitempty" jsonschema:"maxProperties=50"`
+	// How the Helm chart is rendered.
+	Helm *Helm `json:"helm,omitempty" yaml:"helm,omitempty"`
+	// The name of the Job, where the manifests hold several.
+	Job ObjectName `json:"job,omitempty" yaml:"job,omitempty"`
+	// The image that is run, as a full reference, instead of manifests.
+	Image Reference `json:"image,omitempty" yaml:"image,omitempty"`
+	// The command, instead of the image's entrypoint.
+	Command []Value `json:"command,omitempty" yaml:"command,omitempty" jsonschema:"minItems=1,maxItems=50"`
+	// The arguments.
+	Args []Value `json:"args,omitempty" yaml:"args,omitempty" jsonschema:"maxItems=100"`
+	// Environment variables. Everybody who may read the project can read them: no place for secrets.
+	Env map[Variable]Value `json:"env,omitempty" yaml:"env,omitempty" jsonschema:"maxProperties=100"`
+	// The service account of the pod. Without it, the default of the namespace.
+	ServiceAccount ObjectName `json:"service_account,omitempty" yaml:"service_account,omitempty"`
 }
 
 // Judgement asks people whether to go on. One rejection ends the delivery.
@@ -115,4 +197,87 @@ type Wait struct {
 type Job struct {
 	// The name of the job in .gitlab-ci.yml.
 	Name Text `json:"name" yaml:"name" jsonschema:"minLength=1,maxLength=255"`
+}
+
+// Trigger starts a new CI pipeline of the project and waits for its end.
+type Trigger struct {
+	// The branch or tag. Without it, the branch that was merged into.
+	Ref Ref `json:"ref,omitempty" yaml:"ref,omitempty"`
+	// Variables of the CI pipeline.
+	Variables map[Variable]Value `json:"variables,omitempty" yaml:"variables,omitempty" jsonschema:"maxProperties=50"`
+}
+
+// Notify sends a message to a Slack channel.
+type Notify struct {
+	// The channel, "#name" or its id. Without it, that of the delivery.
+	Slack Channel `json:"slack,omitempty" yaml:"slack,omitempty"`
+	// What it says.
+	Text Text `json:"text" yaml:"text" jsonschema:"minLength=1,maxLength=2000"`
+}
+
+// Checks are one check or a list of them.
+type Checks []Check
+
+// Check is something that has to hold. It is exactly one of http, report, metric and job.
+type Check struct {
+	// The name of the check, unique in the stage. Without it, what it is: http, http-2.
+	Name Name `json:"name,omitempty" yaml:"name,omitempty"`
+	// How long after one run the next one comes.
+	Every Duration `json:"every,omitempty" yaml:"every,omitempty" jsonschema:"default=10s"`
+	// How long it has to hold. With 0s, until it has passed once. Without it, an http or metric check holds for the standby of its deploy.
+	For Delay `json:"for,omitempty" yaml:"for,omitempty"`
+	// How many runs may fail.
+	Failures int `json:"failures,omitempty" yaml:"failures,omitempty" jsonschema:"minimum=0,maximum=1000,default=0"`
+
+	// Ask an address.
+	HTTP *HTTP `json:"http,omitempty" yaml:"http,omitempty"`
+	// Read the test report of the commit's CI pipeline.
+	Report *Report `json:"report,omitempty" yaml:"report,omitempty"`
+	// Compare a number from a metrics source with bounds.
+	Metric *Metric `json:"metric,omitempty" yaml:"metric,omitempty"`
+	// Run a Kubernetes Job that has to end well.
+	Job *Run `json:"job,omitempty" yaml:"job,omitempty"`
+}
+
+// HTTP asks an address. The short form is http: https://shop.example.com/healthz.
+type HTTP struct {
+	// The address: http or https, without a password.
+	URL Address `json:"url" yaml:"url" jsonschema:"minLength=1,maxLength=2000"`
+	// How it is asked.
+	Method string `json:"method,omitempty" yaml:"method,omitempty" jsonschema:"enum=GET,enum=HEAD,enum=POST,enum=OPTIONS,default=GET"`
+	// Which status the answer has to have: a number, a list of numbers, or "2xx".
+	Status Statuses `json:"status,omitempty" yaml:"status,omitempty" jsonschema:"minItems=1,maxItems=20,minimum=100,maximum=599,default=2xx"`
+	// A regular expression (RE2) that the body has to match.
+	Body Pattern `json:"body,omitempty" yaml:"body,omitempty" jsonschema:"minLength=1,maxLength=1000"`
+	// How long the answer may take, such as 500ms or 2s.
+	Latency Latency `json:"latency,omitempty" yaml:"latency,omitempty"`
+	// How many requests one run sends.
+	Requests int `json:"requests,omitempty" yaml:"requests,omitempty" jsonschema:"minimum=1,maximum=50,default=1"`
+	// How many of them have to be answered as wanted. Without it, all.
+	Pass int `json:"pass,omitempty" yaml:"pass,omitempty" jsonschema:"minimum=1,maximum=50"`
+}
+
+// Statuses are the statuses of an answer that are wanted: a number, a list, or "2xx".
+type Statuses []int
+
+// Report reads the test report of the commit's CI pipeline. The short form, report: unit-test, names the job.
+type Report struct {
+	// The CI job whose tests count. Without it, all jobs.
+	Job Text `json:"job,omitempty" yaml:"job,omitempty" jsonschema:"minLength=1,maxLength=255"`
+	// How many tests may have failed.
+	Failed int `json:"failed,omitempty" yaml:"failed,omitempty" jsonschema:"minimum=0,maximum=1000000,default=0"`
+	// How many tests there have to be, so that a report of nothing is no success.
+	MinTests int `json:"min_tests,omitempty" yaml:"min_tests,omitempty" jsonschema:"minimum=1,maximum=1000000,default=1"`
+}
+
+// Metric compares a number from a metrics source with bounds; at least one is needed.
+type Metric struct {
+	// The operator's name of the metrics source.
+	Source Name `json:"source" yaml:"source"`
+	// What it is asked, in its own language.
+	Query Text `json:"query" yaml:"query" jsonschema:"minLength=1,maxLength=4000"`
+	// The number may not be above this.
+	Max *float64 `json:"max,omitempty" yaml:"max,omitempty"`
+	// The number may not be below this.
+	Min *float64 `json:"min,omitempty" yaml:"min,omitempty"`
 }

@@ -38,7 +38,7 @@ func (operator) Environment(project, name string) (pipeline.EnvironmentRules, er
 func (operator) Knows(project string) bool { return project == "shop/api" }
 
 func (operator) Defaults(string) spec.Defaults {
-	return spec.Defaults{Channel: "#deploys", TurnRed: true}
+	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}}
 }
 
 func input() spec.Input {

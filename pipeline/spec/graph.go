@@ -111,25 +111,17 @@ func (g *graph) wayBack(start int) []int {
 
 func (c *checker) checkGraph() {
 	stages := c.f.Stages
-	first := map[Name]int{}
 	var names []string
-	for i, s := range stages {
-		if s.Name == "" {
-			continue
+	for _, s := range stages {
+		if s.Name != "" && !slices.Contains(names, string(s.Name)) {
+			names = append(names, string(s.Name))
 		}
-		if j, twice := first[s.Name]; twice {
-			c.add(fmt.Sprintf("stages[%d].name", i), fmt.Sprintf("there are two stages with the name %s", quote(string(s.Name))),
-				fmt.Sprintf("the other one is in line %d", c.at(fmt.Sprintf("stages[%d].name", j)).line))
-			continue
-		}
-		first[s.Name] = i
-		names = append(names, string(s.Name))
 	}
 	for i, s := range stages {
 		seen := map[Name]bool{}
 		for k, n := range s.Needs {
 			path := fmt.Sprintf("stages[%d].needs[%d]", i, k)
-			_, known := first[n]
+			known := slices.Contains(names, string(n))
 			switch {
 			case n == "":
 			case seen[n]:

@@ -57,6 +57,18 @@ func TestHostileFilesAreRefusedQuickly(t *testing.T) {
 		"an expression of fields":                inStage("if: 'commit" + strings.Repeat(".a", 900) + "'"),
 		"an expression of choices":               inStage("if: '" + strings.Repeat("true?", 390) + "'"),
 		"macros in macros":                       inStage("if: '" + strings.Repeat("[1].all(a, ", 100) + "true" + strings.Repeat(")", 100) + "'"),
+		"checks of checks of aliases":            checksOfAliases(20, 48),
+		"texts of aliases":                       textsOfAliases(),
+		"stages of rollback of aliases":          head + "rollback: &r {then: [*r, *r, *r]}\nstages: *r\n",
+		"keys that are expressions":              inStage("run: {environment: a, image: b, env: {" + strings.Repeat("'${{ commit.sha }}': x, ", 2_000) + "}}"),
+		"many values of a chart":                 inStage("deploy: {environment: a, manifests: b, helm: {set: {" + manyPairs(1_000) + "}}}"),
+		"many arguments":                         inStage("run: {environment: a, image: b, args: [" + strings.Repeat("x, ", 5_000) + "]}"),
+		"many statuses":                          inStage("check: {http: {url: http://a/, status: [" + strings.Repeat("200, ", 5_000) + "]}}"),
+		"a body that repeats":                    inStage("check: {http: {url: http://a/, body: '" + strings.Repeat("(a{1,50}){1,20}", 50) + "'}}"),
+		"a number that is huge":                  inStage("check: {metric: {source: a, query: b, max: 1e999}}"),
+		"a number that is infinite":              inStage("check: {metric: {source: a, query: b, max: .inf}}"),
+		"a number that is none":                  inStage("check: {metric: {source: a, query: b, max: .nan}}"),
+		"a check that never rests":               inStage("check: {http: http://a/, every: 1s, for: 90d}"),
 		"many expressions":                       head + "stages:\n  - name: a\n    job: {name: '" + strings.Repeat("${{1}}", 600) + "'}\n",
 		"many expressions that are never closed": head + "stages:\n  - name: a\n    job: {name: '" + strings.Repeat("${{'", 40) + "'}\n",
 	}
@@ -90,6 +102,10 @@ func TestLimitsAreCalledByTheirName(t *testing.T) {
 		{"bytes", head + strings.Repeat("#", spec.MaxFile), "larger than 256 KB"},
 		{"merges that are deep", head + "stages:\n  - &s {<<: *s, name: a}\n", "<< brings in too much"},
 		{"merges that are wide", wide + "stages: [*x6]\n", "<< brings in too much"},
+		{"values of aliases", checksOfAliases(20, 48), "the file holds too much (write less, or use fewer aliases)"},
+		{"texts of aliases", textsOfAliases(), "the file holds too much (write less, or use fewer aliases)"},
+		{"checks", head + "stages:\n  - name: a\n    validate: [" + strings.Repeat("{report: x}, ", 21) + "]\n", "validate has more than 20 entries"},
+		{"stages of rollback", head + "rollback:\n  then:\n" + strings.Repeat("    - {name: a, wait: 1m}\n", 11), "then has more than 10 entries"},
 		{"stages", head + "stages:\n" + strings.Repeat("  - {name: a, wait: 1m}\n", 51), "stages has more than 50 entries"},
 		{"expressions", head + "slack: '#" + strings.Repeat("${{1}}", 301) + "'\n", "more than 300 expressions"},
 		{"characters of a text", head + "slack: '#" + strings.Repeat("a", 5000) + "'\n", "longer than 4096"},
@@ -101,6 +117,34 @@ func TestLimitsAreCalledByTheirName(t *testing.T) {
 			}
 		})
 	}
+}
+
+// checksOfAliases has a list of checks with many values each, in many stages.
+func checksOfAliases(checks, stages int) string {
+	values := strings.TrimSuffix(strings.Repeat("x, ", 45), ", ")
+	check := "{job: {image: x, environment: a, command: [" + values + "], args: [" + values + "]}}"
+	b := "version: 1\napplication: a\nstages:\n  - name: first\n    validate: &c [" + strings.TrimSuffix(strings.Repeat(check+", ", checks), ", ") + "]\n"
+	for i := range stages {
+		b += fmt.Sprintf("  - {name: s%d, validate: *c}\n", i)
+	}
+	return b
+}
+
+// textsOfAliases has one long text in many places.
+func textsOfAliases() string {
+	b := "version: 1\napplication: a\nstages:\n  - name: first\n    run: &r {environment: a, image: b, args: [&t '" + strings.Repeat("x", 4_000) + "'" + strings.Repeat(", *t", 45) + "]}\n"
+	for i := range 45 {
+		b += fmt.Sprintf("  - {name: s%d, run: *r}\n", i)
+	}
+	return b
+}
+
+func manyPairs(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d: 1, ", i)
+	}
+	return b.String()
 }
 
 func deep(n int) string {
@@ -155,11 +199,13 @@ func FuzzParse(f *testing.F) {
 			f.Add(readArchive(f, path).Files[0].Data)
 		}
 	}
-	data, err := os.ReadFile("../../examples/shop/.slipway.yml")
-	if err != nil {
-		f.Fatal(err)
+	for _, name := range []string{"shop", "graph", "blue-green", "migration", "helm"} {
+		data, err := os.ReadFile("../../examples/" + name + "/.slipway.yml")
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
 	}
-	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, problems := spec.Parse("f", data)
 		checkPositions(t, data, problems)

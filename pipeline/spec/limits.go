@@ -18,6 +18,12 @@ type limits struct {
 
 func (l limits) allows(s string) bool { return slices.Contains(l.enum, s) }
 
+// ofItems are the constraints that a list's tag gives to its entries.
+func (l limits) ofItems() limits {
+	l.minItems, l.maxItems = 0, 0
+	return l
+}
+
 type field struct {
 	index    []int
 	required bool

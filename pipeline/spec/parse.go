@@ -26,8 +26,10 @@ const (
 	maxTokens = 30_000
 	maxDepth  = 24
 	maxAnchor = 100
-	// Aliases cannot multiply values, because the types of the file don't nest in
-	// themselves. They can multiply keys by <<.
+	// Aliases multiply values by their number at most, because the types of the file don't
+	// nest in themselves. They can multiply keys by <<.
+	maxValues = 30_000
+	maxBytes  = 2 * MaxFile // of the values' texts
 	maxMerges = 8
 	maxMerged = 2_000
 	// maxExpressions bounds the expressions of one file.
@@ -48,7 +50,7 @@ func Parse(name string, data []byte) (*File, []pipeline.Problem) {
 	d := &decoder{problems: ps, anchors: anchorsOf(root), spots: map[string]spot{}}
 	d.decode(root, reflect.ValueOf(f).Elem(), place{})
 	f.spots = d.spots
-	c := &checker{f: f, problems: ps}
+	c := &checker{f: f, problems: ps, texts: d.texts}
 	c.check()
 	if len(ps.list) > 0 {
 		for i, p := range ps.list {

@@ -59,7 +59,9 @@ func didYouMean(written string, candidates []string) string {
 	switch {
 	case best != "":
 		return "did you mean " + best + "?"
-	case len(candidates) > 0 && len(candidates) <= 12:
+	case len(candidates) == 1:
+		return "use " + candidates[0]
+	case len(candidates) > 0 && len(candidates) <= 16:
 		return "use one of " + listed(candidates)
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"go/parser"
 	"go/token"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/invopop/jsonschema"
@@ -35,14 +36,18 @@ func Schema() ([]byte, error) {
 	}
 	s := r.Reflect(&File{})
 	s.ID, s.Title = SchemaURL, "Slipway pipeline file"
-	oneKind(s.Definitions["Stage"])
-	s.Definitions["Wait"] = &jsonschema.Schema{
-		Description: s.Definitions["Wait"].Description,
-		OneOf:       []*jsonschema.Schema{scalarSchema(reflect.TypeFor[Duration]()), s.Definitions["Wait"]},
+	oneOf(s.Definitions["Stage"], stageKinds())
+	oneOf(s.Definitions["Check"], checkKinds())
+	oneOf(s.Definitions["Run"], []string{"manifests", "image"})
+	oneOrMore(s.Definitions["Checks"])
+	if run, ok := s.Definitions["Stage"].Properties.Get("run"); ok {
+		run.Required = []string{"environment"}
 	}
-	if images, ok := s.Definitions["Deploy"].Properties.Get("images"); ok {
-		most := uint64(fieldLimit(reflect.TypeFor[Deploy](), "images"))
-		images.MaxProperties = &most
+	for name, t := range typesOf(reflect.TypeFor[File](), map[string]reflect.Type{}) {
+		if name != "File" {
+			mappings(s.Definitions[name], t)
+			shortForm(s, name, t)
+		}
 	}
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -51,16 +56,64 @@ func Schema() ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-func fieldLimit(t reflect.Type, key string) int {
-	fields, _ := fieldsOf(t)
-	return fields[key].limits.maxItems
+// oneOf says that exactly one of the keys is given.
+func oneOf[K ~string](s *jsonschema.Schema, keys []K) {
+	for _, key := range keys {
+		s.OneOf = append(s.OneOf, &jsonschema.Schema{Required: []string{string(key)}})
+	}
 }
 
-// oneKind says that a stage does exactly one thing.
-func oneKind(stage *jsonschema.Schema) {
-	for _, kind := range []string{"deploy", "judgement", "wait", "job"} {
-		stage.OneOf = append(stage.OneOf, &jsonschema.Schema{Required: []string{kind}})
+// oneOrMore lets a list of one check be written as the check.
+func oneOrMore(checks *jsonschema.Schema) {
+	fields, _ := fieldsOf(reflect.TypeFor[Stage]())
+	least, most := uint64(fields["check"].limits.minItems), uint64(fields["check"].limits.maxItems)
+	several := &jsonschema.Schema{Type: "array", Items: checks.Items, MinItems: &least, MaxItems: &most}
+	*checks = jsonschema.Schema{Description: checks.Description, OneOf: []*jsonschema.Schema{checks.Items, several}}
+}
+
+// mappings says what the generator leaves out of mappings: how many entries, which keys.
+func mappings(s *jsonschema.Schema, t reflect.Type) {
+	fields, _ := fieldsOf(t)
+	for key, f := range fields {
+		typ := t.FieldByIndex(f.index).Type
+		property, ok := s.Properties.Get(key)
+		if !ok || typ.Kind() != reflect.Map {
+			continue
+		}
+		most := uint64(f.limits.maxItems)
+		property.MaxProperties, property.PropertyNames = &most, scalarSchema(typ.Key())
 	}
+}
+
+// shortForm lets keys and values be written as the value of one of the keys alone.
+func shortForm(s *jsonschema.Schema, name string, t reflect.Type) {
+	x, ok := reflect.New(t).Interface().(short)
+	if !ok {
+		return
+	}
+	long := s.Definitions[name]
+	value, _ := long.Properties.Get(x.shortFor())
+	alone := *value
+	alone.Description = ""
+	s.Definitions[name] = &jsonschema.Schema{Description: long.Description, OneOf: []*jsonschema.Schema{&alone, long}}
+}
+
+// typesOf collects the structs that a type of the file is made of, by name.
+func typesOf(t reflect.Type, found map[string]reflect.Type) map[string]reflect.Type {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
+		return typesOf(t.Elem(), found)
+	case reflect.Struct:
+		if found[t.Name()] != nil {
+			return found
+		}
+		found[t.Name()] = t
+		fields, _ := fieldsOf(t)
+		for _, f := range fields {
+			typesOf(t.FieldByIndex(f.index).Type, found)
+		}
+	}
+	return found
 }
 
 // scalarSchema describes the texts with rules of their own; nil for anything else.
@@ -77,16 +130,52 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(excludedPattern)
 	case reflect.TypeFor[Condition]():
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "boolean"}}}
+	case reflect.TypeFor[Delay]():
+		return text(durationPattern)
+	case reflect.TypeFor[Latency]():
+		return text(latencyPattern)
+	case reflect.TypeFor[ObjectName]():
+		return text(objectNamePattern)
+	case reflect.TypeFor[ReleaseName]():
+		return text(releaseNamePattern)
+	case reflect.TypeFor[HeaderName]():
+		return text(headerNamePattern)
+	case reflect.TypeFor[HeaderValue]():
+		return text(headerValuePattern)
+	case reflect.TypeFor[ImageName]():
+		return text(imagePattern)
+	case reflect.TypeFor[SetKey]():
+		return text(setKeyPattern)
+	case reflect.TypeFor[Variable]():
+		return text(variablePattern)
+	case reflect.TypeFor[Value]():
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, {Type: "number"}, {Type: "boolean"}}}
+	case reflect.TypeFor[Statuses]():
+		return statusSchema()
+	case reflect.TypeFor[Ref]():
+		return orTemplate(refPattern)
 	case reflect.TypeFor[Channel]():
 		return orTemplate(channelPattern)
 	case reflect.TypeFor[Environment]():
 		return orTemplate(environmentPattern)
-	case reflect.TypeFor[Image]():
+	case reflect.TypeFor[Image](), reflect.TypeFor[Reference]():
 		return orTemplate(imagePattern)
-	case reflect.TypeFor[URL]():
+	case reflect.TypeFor[URL](), reflect.TypeFor[Address]():
 		return orTemplate(`^https?://[^/\s]`)
 	}
 	return nil
+}
+
+func statusSchema() *jsonschema.Schema {
+	fields, _ := fieldsOf(reflect.TypeFor[HTTP]())
+	l := fields["status"].limits
+	number := func() *jsonschema.Schema {
+		return &jsonschema.Schema{Type: "integer", Minimum: json.Number(strconv.FormatInt(l.minimum, 10)), Maximum: json.Number(strconv.FormatInt(l.maximum, 10))}
+	}
+	least, most := uint64(l.minItems), uint64(l.maxItems)
+	return &jsonschema.Schema{OneOf: []*jsonschema.Schema{
+		number(), {Const: successful}, {Type: "array", Items: number(), MinItems: &least, MaxItems: &most},
+	}}
 }
 
 // orTemplate lets a text hold ${{ }} instead of keeping to its pattern.

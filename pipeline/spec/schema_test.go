@@ -103,15 +103,30 @@ func TestExamplesFollowTheSchemaAndParse(t *testing.T) {
 				t.Error(problems)
 			}
 			for _, s := range file.Stages {
-				if s.Deploy == nil {
-					continue
-				}
-				if _, err := os.Stat(filepath.Join(filepath.Dir(path), string(s.Deploy.Manifests))); err != nil {
-					t.Errorf("stage %s: %v", s.Name, err)
+				for _, named := range filesOf(s) {
+					if _, err := os.Stat(filepath.Join(filepath.Dir(path), string(named))); err != nil {
+						t.Errorf("stage %s: %v", s.Name, err)
+					}
 				}
 			}
 		})
 	}
+}
+
+// filesOf are the files and folders that a stage names.
+func filesOf(s spec.Stage) []spec.Path {
+	var files []spec.Path
+	var helm *spec.Helm
+	switch {
+	case s.Deploy != nil:
+		files, helm = append(files, s.Deploy.Manifests), s.Deploy.Helm
+	case s.Run != nil && s.Run.Manifests != "":
+		files, helm = append(files, s.Run.Manifests), s.Run.Helm
+	}
+	if helm != nil {
+		files = append(files, helm.Values...)
+	}
+	return files
 }
 
 // permissive lets every project deploy everywhere.
