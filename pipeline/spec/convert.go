@@ -14,7 +14,7 @@ import (
 // onFailure is what follows a failure where the file says nothing.
 func (s *Stage) onFailure() pipeline.OnFailure {
 	switch {
-	case s.Deploy != nil && s.Rollback == "":
+	case s.Deploy != nil: // with rollback: never, people are asked
 		return pipeline.FailRollback
 	case s.Notify != nil: // a message that is lost stops nothing
 		return pipeline.FailContinue

@@ -127,12 +127,8 @@ func (c *checker) checkKeys(path string, s *Stage, kind pipeline.StageKind) {
 		}
 	}
 	lasting := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindJob}
-	switch {
-	case s.Rollback == "":
-	case !slices.Contains(lasting, kind):
+	if s.Rollback != "" && !slices.Contains(lasting, kind) {
 		c.add(path+".rollback", "rollback: never is for "+words(lasting), "write it where something is done that does not go back")
-	case s.OnFailure == pipeline.FailRollback:
-		c.add(path+".on_failure", "on_failure: rollback and rollback: never exclude each other", "remove one of them")
 	}
 	if kind == pipeline.KindValidate && s.Check != nil {
 		c.add(path+".check", "a validate stage has its checks in validate", "move this one there")
