@@ -38,13 +38,24 @@ func (c *Client) newestCI(ctx context.Context, project int64, sha, ref string) (
 	if err != nil {
 		return pipeline.CIPipeline{}, c.failed(ctx, call{doing: "look at the CI pipelines", needs: "Reporter"}, resp, err)
 	}
-	newest := pipeline.CIPipeline{}
-	for _, p := range list {
-		if branchSource(p.Source) && p.SHA == sha && p.ID > newest.ID {
-			newest = pipeline.CIPipeline{ID: p.ID, Status: p.Status, URL: safeURL(p.WebURL)}
+	for _, p := range list { // the newest first
+		if !branchSource(p.Source) || p.SHA != sha {
+			continue
 		}
+		if p.Source == string(api.PipelineSourceAPI) {
+			// A stage may have started it for this very commit. What that proves is the stage's
+			// matter, not the commit's.
+			mark, _, err := c.markOf(ctx, project, p.ID)
+			if err != nil {
+				return pipeline.CIPipeline{}, err
+			}
+			if mark != "" {
+				continue
+			}
+		}
+		return pipeline.CIPipeline{ID: p.ID, Status: p.Status, URL: safeURL(p.WebURL)}, nil
 	}
-	return newest, nil
+	return pipeline.CIPipeline{}, nil
 }
 
 // ciID is the CI pipeline that the delivery belongs to, 0 if there is none.

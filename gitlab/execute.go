@@ -8,7 +8,8 @@ import (
 )
 
 // Execute carries out the effects that are GitLab's: LookAtCI, Identify, PlayJob, LookAtJob,
-// WriteNote, WriteStatus, WriteDeployment, and Answer for a request that came by a comment.
+// StartPipeline, LookAtPipeline, WriteNote, WriteStatus, WriteDeployment, and Answer for a
+// request that came by a comment.
 // Every other effect is a permanent failure.
 func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	switch do := t.Effect.Do.(type) {
@@ -20,6 +21,10 @@ func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 		return c.playJob(ctx, t, do)
 	case pipeline.LookAtJob:
 		return c.lookAtJob(ctx, t, do)
+	case pipeline.StartPipeline:
+		return c.startPipeline(ctx, t, do)
+	case pipeline.LookAtPipeline:
+		return c.lookAtPipeline(ctx, t, do)
 	case pipeline.WriteNote:
 		return c.writeNote(ctx, t)
 	case pipeline.WriteStatus:

@@ -12,7 +12,13 @@ type CI struct {
 	// stay pending until FinishJob or RunPipeline.
 	Auto    bool
 	JobTime time.Duration
+	// VariablesRole is the role that it takes to start a CI pipeline with variables; Developer where it is zero,
+	// NoOne where nobody may.
+	VariablesRole int
 }
+
+// NoOne is a VariablesRole above every role.
+const NoOne = Owner + 1
 
 // JobSpec describes one CI job.
 type JobSpec struct {
@@ -23,6 +29,8 @@ type JobSpec struct {
 	Environment string
 	Duration    time.Duration
 	Fails       bool // ends as failed when it runs by itself or is run
+	// Report is the JUnit report that the job uploads when it ends; nil for none.
+	Report *Report
 }
 
 // SetCI gives a project its CI configuration, for CI pipelines from now on.
@@ -52,7 +60,7 @@ func (g *GitLab) StartPipeline(projectID int64, ref string, userID int64) (int64
 	if p == nil || p.branches[ref] == "" || len(p.ci.Jobs) == 0 {
 		return 0, fmt.Errorf("start CI pipeline for %q of project %d: no such project or branch, or no jobs", ref, projectID)
 	}
-	return g.startPipeline(p, ref, p.branches[ref], userID).ID, nil
+	return g.startPipeline(p, Pipeline{Ref: ref, SHA: p.branches[ref], Source: "push", UserID: userID}).ID, nil
 }
 
 // FinishJob ends a CI job that is pending or running as "success", "failed" or "canceled".
@@ -113,15 +121,14 @@ func (g *GitLab) runToEnd(p *project, j *Job) {
 	g.setJob(p, j, "success")
 }
 
-func (g *GitLab) startPipeline(p *project, ref, sha string, userID int64) *Pipeline {
+// startPipeline makes a CI pipeline of what is given: its commit, ref, source, user and variables.
+func (g *GitLab) startPipeline(p *project, given Pipeline) *Pipeline {
 	now := g.now()
-	pl := &Pipeline{
-		ID: g.next("pipeline"), IID: int64(len(p.pipelines)) + 1, SHA: sha, Ref: ref, Source: "push", Status: "created",
-		UserID: userID, CreatedAt: now, UpdatedAt: now,
-	}
+	pl := &given
+	pl.ID, pl.IID, pl.Status, pl.CreatedAt, pl.UpdatedAt = g.next("pipeline"), int64(len(p.pipelines))+1, "created", now, now
 	p.pipelines = append(p.pipelines, pl)
 	for _, spec := range p.ci.Jobs {
-		pl.Jobs = append(pl.Jobs, g.newJob(pl, spec, userID))
+		pl.Jobs = append(pl.Jobs, g.newJob(pl, spec, pl.UserID))
 	}
 	g.emit(p, eventPipeline, g.pipelinePayload(p, pl))
 	for _, j := range pl.Jobs {

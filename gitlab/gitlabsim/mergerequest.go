@@ -84,7 +84,7 @@ func (g *GitLab) Merge(projectID, iid, byUserID int64, method MergeMethod) (stri
 	delete(p.branches, mr.SourceBranch)
 	g.emit(p, eventMergeRequest, g.mergeRequestPayload(p, mr, "merge", byUserID))
 	if len(p.ci.Jobs) > 0 {
-		g.startPipeline(p, mr.TargetBranch, mr.MergedSHA, byUserID)
+		g.startPipeline(p, Pipeline{Ref: mr.TargetBranch, SHA: mr.MergedSHA, Source: "push", UserID: byUserID})
 	}
 	return mr.MergedSHA, nil
 }

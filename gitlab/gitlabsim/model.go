@@ -100,7 +100,7 @@ type Pipeline struct {
 	IID        int64
 	SHA        string
 	Ref        string
-	Source     string // push, external, web
+	Source     string // push, external, web, api
 	Status     string
 	UserID     int64
 	CreatedAt  time.Time
@@ -108,6 +108,14 @@ type Pipeline struct {
 	StartedAt  time.Time
 	FinishedAt time.Time
 	Jobs       []*Job
+	Variables  []Variable // that it was started with
+}
+
+// Variable is one that a CI pipeline was started with.
+type Variable struct {
+	Key   string
+	Value string
+	File  bool // its jobs get a file that holds the value
 }
 
 // Job is a CI job; a retried one stays with Retried set.

@@ -147,6 +147,9 @@ func listPipelines(c *call) answer {
 				fits = false
 			}
 		}
+		if name, given := c.text("username"); given && (c.g.users[pl.UserID] == nil || c.g.users[pl.UserID].Username != name) {
+			fits = false
+		}
 		if fits {
 			found = append(found, pl)
 		}

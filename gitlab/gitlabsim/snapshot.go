@@ -64,7 +64,7 @@ func (g *GitLab) projectSnapshot(p *project) ProjectSnapshot {
 	}
 	for _, pl := range p.pipelines {
 		c := *pl
-		c.Jobs = nil
+		c.Jobs, c.Variables = nil, slices.Clone(pl.Variables)
 		for _, j := range pl.Jobs {
 			own := *j
 			own.stop = nil

@@ -52,6 +52,8 @@ func TestCheck(t *testing.T) {
 		{"retrying a pipeline takes no body", "POST", p + "/pipelines/7/retry", `{"a":1}`, "takes no body"},
 		{"a file with slashes and dots is fine", "GET", p + "/repository/files/deploy%2Fa%2Eyaml/raw?ref=abc", "", ""},
 		{"an archive is fine", "GET", p + "/repository/archive.tar.gz?sha=abc&path=deploy", "", ""},
+		{"a CI pipeline with variables is fine", "POST", p + "/pipeline", `{"ref":"main","variables":[{"key":"A","value":"1"}]}`, ""},
+		{"a CI pipeline without ref is refused", "POST", p + "/pipeline", `{"variables":[]}`, "ref"},
 		{"a trigger takes a ref", "POST", p + "/trigger/pipeline", `{"token":"t","ref":"main"}`, ""},
 		{"answers in a thread are on the list of extras", "POST", p + "/merge_requests/3/discussions/abc/notes", `{"body":"x"}`, ""},
 		{"an operation that nobody knows is refused", "GET", p + "/issues", "", "no such operation"},

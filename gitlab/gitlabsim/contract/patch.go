@@ -141,6 +141,8 @@ func extra() []operation {
 		{http.MethodPost, "projects/*/merge_requests/*/discussions/*/notes", "answers in the thread of a command; not in the published document's subset"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*", "looks for such an answer before writing it"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*/notes", "the same"},
+		{http.MethodGet, "projects/*/pipelines/*/variables", "finds a CI pipeline that was started before, by its variable"},
+		{http.MethodGet, "projects/*/pipelines/*/test_report", "names the tests that failed; the document's subset has only the summary"},
 	}
 }
 
