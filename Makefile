@@ -22,7 +22,7 @@ demo: ## Run the demo
 	go run ./cmd/slipway demo
 
 .PHONY: test
-test: controlplane browser ## Run all tests (with CI=true: race detector, and nothing may be skipped)
+test: controlplane browser prometheus ## Run all tests (with CI=true: race detector, and nothing may be skipped)
 	go test $(RACE) -timeout 40m ./...
 
 .PHONY: quick
@@ -42,6 +42,17 @@ browser: ## Install Chromium for the browser tests, on Debian as root
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	  elif [ -n "$${CI:-}" ]; then echo 'make: chromium is missing' >&2; exit 1; \
 	  else echo 'make: chromium is missing; the browser tests are skipped (install your package chromium)' >&2; fi; fi
+
+.PHONY: prometheus
+prometheus: ## Install the program prometheus for the test that asks a real one, on Debian as root
+	@if ! command -v prometheus >/dev/null; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    dir="$$(mktemp -d)"; trap 'rm -rf "$$dir"' EXIT; chmod 755 "$$dir"; \
+	    apt-get update -qq && cd "$$dir" && apt-get download -qq -o APT::Sandbox::User=root prometheus >/dev/null; \
+	    dpkg-deb --fsys-tarfile prometheus_*.deb | tar -xO ./usr/bin/prometheus >/usr/local/bin/prometheus; \
+	    chmod 755 /usr/local/bin/prometheus; \
+	  elif [ -n "$${CI:-}" ]; then echo 'make: prometheus is missing' >&2; exit 1; \
+	  else echo 'make: prometheus is missing; the test that asks a real one is skipped (install your package prometheus)' >&2; fi; fi
 
 .PHONY: check
 check: format vet lint generated ## Format, vet, lint, and what is generated is up to date
