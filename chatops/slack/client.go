@@ -97,13 +97,15 @@ func New(o Options) (*Client, error) {
 	}, nil
 }
 
-// Execute carries out WriteMessage and Ask, and Answer where the request came through Slack.
+// Execute carries out WriteMessage, Ask and SendNotice, and Answer where the request came through Slack.
 func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	switch a := t.Effect.Do.(type) {
 	case pipeline.WriteMessage:
 		return c.writeMessage(ctx, t)
 	case pipeline.Ask:
 		return nil, c.ask(ctx, t, a)
+	case pipeline.SendNotice:
+		return c.notice(ctx, t, a)
 	case pipeline.Answer:
 		return nil, c.answer(ctx, t, a)
 	}
