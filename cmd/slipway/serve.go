@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -80,6 +81,12 @@ func describe(w io.Writer, cfg *config.Config) {
 	fmt.Fprintf(w, "console      %s\n", cfg.Console.Access)
 	for _, e := range cfg.Environments {
 		fmt.Fprintf(w, "environment  %s → %s/%s for %v\n", e.Name, e.Cluster, e.Namespace, e.Projects)
+	}
+	if len(cfg.Checks.Hosts) > 0 {
+		fmt.Fprintf(w, "checks       may ask %s\n", strings.Join(cfg.Checks.Hosts, ", "))
+	}
+	for _, s := range cfg.Sources {
+		fmt.Fprintf(w, "metrics      %s: Prometheus at %s\n", s.Name, s.Prometheus.URL)
 	}
 	fmt.Fprintln(w, "ok")
 }

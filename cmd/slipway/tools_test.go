@@ -133,6 +133,17 @@ console      password
 environment  staging → main/shop-staging for [shop/*]
 ok
 `, 0},
+		"checks and sources": {secrets + "checks: {hosts: [shop.internal, '*.example.com']}\nmetrics_sources: [{name: main, prometheus: {url: 'http://prometheus:9090', token: prometheus-very-secret}}]\n",
+			`listens on   127.0.0.1:8080, people reach it at http://127.0.0.1:8080
+database     slipway.db
+gitlab       https://gitlab.example.com, hooks at http://127.0.0.1:8080/hooks/gitlab
+slack        interactions at http://127.0.0.1:8080/slack/interactions, 1 people mapped
+console      password
+environment  staging → main/shop-staging for [shop/*]
+checks       may ask shop.internal, *.example.com
+metrics      main: Prometheus at http://prometheus:9090
+ok
+`, 0},
 		"an unknown key":        {replace("  secret_tokens:", "  secret_tokns:"), "slipway: configuration FILE: [5:3] unknown field \"secret_tokns\"\n", 1},
 		"a secret in the place": {replace("[hook-very-secret]", "{x: hook-very-secret}"), "slipway: configuration FILE: [5:18] ", 1},
 		"a list that is none":   {replace("[shop/*]", "shop-very-secret"), "slipway: configuration FILE: [10:31] string was used where sequence is expected\n", 1},

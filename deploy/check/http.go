@@ -89,8 +89,8 @@ func (e *Executor) asker(t *pipeline.Task, c *pipeline.HTTPCheck) (*asker, error
 	if a.method == "" {
 		a.method = http.MethodGet
 	}
-	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost}, a.method) {
-		return nil, refusal(pipeline.ReasonOther, fmt.Sprintf("checks ask with GET, HEAD or POST, not with %s", clean(a.method, 20)), nil)
+	if !slices.Contains([]string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions}, a.method) {
+		return nil, refusal(pipeline.ReasonOther, fmt.Sprintf("checks ask with GET, HEAD, POST or OPTIONS, not with %s", clean(a.method, 20)), nil)
 	}
 	if c.Body != "" {
 		if a.body, err = regexp.Compile(c.Body); err != nil {

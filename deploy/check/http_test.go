@@ -87,7 +87,7 @@ func TestAnAddressIsAsked(t *testing.T) {
 
 func TestWhatIsSeenIsBoundedAndHoldsNoSecret(t *testing.T) {
 	address, host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(500)
+		w.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprint(w, "\x1b[31m{\"db_password\": \"hunter2\"}\u202e token=abcdef Authorization: Bearer eyJhbGci "+strings.Repeat("é", maxBody))
 	})
 	c := pipeline.HTTPCheck{URL: address + "/" + strings.Repeat("p", 500) + "?key=topsecret", Requests: 1, Pass: 1}

@@ -47,7 +47,8 @@ func (e *Executor) metric(ctx context.Context, c pipeline.Check) (result, error)
 }
 
 func compare(name string, value float64, m *pipeline.MetricCheck) result {
-	is, allowed := number(value, m.Max, m.Min), ""
+	is := number(value, m.Max, m.Min)
+	var allowed string
 	switch {
 	case m.Max != nil && m.Min != nil:
 		allowed = fmt.Sprintf("between %s and %s is allowed", plain(*m.Min), plain(*m.Max))

@@ -82,7 +82,8 @@ func listVariables(c *call) answer {
 		return *err
 	}
 	level := c.g.level(c.p, c.user.ID)
-	if level < Maintainer && !(level >= Developer && pl.UserID == c.user.ID) {
+	own := level >= Developer && pl.UserID == c.user.ID
+	if level < Maintainer && !own {
 		return forbidden("")
 	}
 	all := []any{} // GitLab gives them in one page

@@ -163,6 +163,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
+	checker, err := a.checks()
+	if err != nil {
+		return nil, err
+	}
 	pools := []engine.Pool{
 		{Name: "load", Executor: loader, Size: 8, Timeout: 2 * time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.LoadPlan{}}},
@@ -171,7 +175,8 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "start", Executor: rollbacks, Size: 2, Timeout: 10 * time.Second,
 			Actions: []pipeline.Action{pipeline.StartRollback{}}},
 		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
-			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{}}},
+			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
+				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
 		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
@@ -181,9 +186,14 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}}},
 	}
+	// A check that is a Job may run for long; the others bound themselves to a minute and a half.
+	pools = append(pools, engine.Pool{
+		Name: "check", Executor: checker, Size: 64, Timeout: time.Hour, GiveUp: 15 * time.Minute,
+		Actions: []pipeline.Action{pipeline.RunCheck{}},
+	})
 	return append(pools, engine.Pool{
 		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
-		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}},
+		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.SendNotice{}},
 	}), nil
 }
 
@@ -192,7 +202,11 @@ type messages struct{ slack *slack.Client }
 
 func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	if m.slack == nil {
-		return nil, &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: "the operator has not set Slack up, so nobody was told in " + t.Plan.Channel}
+		where := t.Plan.Channel
+		if do, ok := t.Effect.Do.(pipeline.SendNotice); ok {
+			where = "the channel of stage " + do.Stage
+		}
+		return nil, &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: "the operator has not set Slack up, so nobody was told in " + where}
 	}
 	return m.slack.Execute(ctx, t)
 }

@@ -56,6 +56,8 @@ type Config struct {
 	Slack        *Slack        `yaml:"slack"`
 	Clusters     []Cluster     `yaml:"clusters"`
 	Environments []Environment `yaml:"environments"`
+	Checks       Checks        `yaml:"checks"`
+	Sources      []Source      `yaml:"metrics_sources"`
 	Keep         Keep          `yaml:"keep"`
 }
 
@@ -235,6 +237,9 @@ func (c *Config) check() error {
 		if err := c.Slack.check(); err != nil {
 			return err
 		}
+	}
+	if err := c.checkChecks(); err != nil {
+		return err
 	}
 	if c.Keep.Days < 1 {
 		return fmt.Errorf("keep.days: %d is less than 1", c.Keep.Days)

@@ -34,6 +34,15 @@ func expandValue(v reflect.Value, at string, getenv func(string) (string, bool))
 				return err
 			}
 		}
+	case reflect.Map:
+		for _, key := range v.MapKeys() {
+			value := reflect.New(v.Type().Elem()).Elem()
+			value.Set(v.MapIndex(key))
+			if err := expandValue(value, at+"."+key.String(), getenv); err != nil {
+				return err
+			}
+			v.SetMapIndex(key, value)
+		}
 	case reflect.String:
 		s, err := expandString(v.String(), getenv)
 		if err != nil {
@@ -102,6 +111,12 @@ func (c *Config) readSecrets() error {
 		errs = append(errs,
 			read("slack.token", &c.Slack.Token, c.Slack.TokenFile),
 			read("slack.signing_secret", &c.Slack.SigningSecret, c.Slack.SigningSecretFile))
+	}
+	for i := range c.Sources {
+		if p := c.Sources[i].Prometheus; p != nil {
+			at := fmt.Sprintf("metrics_sources[%d].prometheus.", i)
+			errs = append(errs, read(at+"token", &p.Token, p.TokenFile), read(at+"password", &p.Password, p.PasswordFile))
+		}
 	}
 	for _, err := range errs {
 		if err != nil {
