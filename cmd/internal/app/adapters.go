@@ -188,7 +188,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 	}
 	// A check that is a Job may run for long; the others bound themselves to a minute and a half.
 	pools = append(pools, engine.Pool{
-		Name: "check", Executor: checker, Size: 64, Timeout: time.Hour, GiveUp: 15 * time.Minute,
+		Name: "check", Executor: &ruled{cfg: a.o.Config, next: checker}, Size: 64, Timeout: time.Hour, GiveUp: 15 * time.Minute,
 		Actions: []pipeline.Action{pipeline.RunCheck{}},
 	})
 	return append(pools, engine.Pool{
