@@ -43,6 +43,7 @@ func Run(t *testing.T, opts Options) {
 		{"rollout", rolloutTests()},
 		{"pods", podTests()},
 		{"traffic", trafficTests()},
+		{"routes", routeTests()},
 		{"watch", watchTests()},
 		{"access", accessTests()},
 		{"deletion", deletionTests()},

@@ -5,10 +5,7 @@ import (
 	"slices"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	coreconfig "k8s.io/client-go/applyconfigurations/core/v1"
@@ -18,7 +15,6 @@ func trafficTests() []test {
 	return []test{
 		{"a service's endpoints follow its selector in one patch", endpointsFollow},
 		{"a pod that isn't ready is no ready endpoint", endpointsReady},
-		{"a route's weights are changed through the dynamic client", routeWeights},
 	}
 }
 
@@ -103,43 +99,5 @@ func endpointsReady(e *env) {
 	e.awaitEndpoints(false, func() []string { return e.podNames("app=app") })
 	if got := e.endpoints(true); len(got) > 0 {
 		e.Errorf("ready endpoints are %v, want none", got)
-	}
-}
-
-func routeWeights(e *env) {
-	routes := e.dynamic.Resource(schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}).Namespace(e.ns)
-	if _, err := routes.List(e.ctx, metav1.ListOptions{}); apierrors.IsNotFound(err) {
-		e.Skip("this cluster has no Gateway API")
-	}
-	backend := func(name string, weight int64) any {
-		return map[string]any{"name": name, "port": int64(80), "weight": weight}
-	}
-	route := func(stable, canary int64) *unstructured.Unstructured {
-		return &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": map[string]any{"name": "app"},
-			"spec": map[string]any{"rules": []any{map[string]any{"backendRefs": []any{backend("stable", stable), backend("canary", canary)}}}},
-		}}
-	}
-	first, err := routes.Apply(e.ctx, "app", route(100, 0), applyAs(manager))
-	if err != nil {
-		e.Fatalf("apply route: %v", err)
-	}
-	again, err := routes.Apply(e.ctx, "app", route(100, 0), applyAs(manager))
-	if err != nil || again.GetResourceVersion() != first.GetResourceVersion() {
-		e.Errorf("the same apply again: resource version %s after %s, %v", again.GetResourceVersion(), first.GetResourceVersion(), err)
-	}
-	moved, err := routes.Apply(e.ctx, "app", route(90, 10), applyAs(manager))
-	if err != nil {
-		e.Fatalf("move weights: %v", err)
-	}
-	rules, _, _ := unstructured.NestedSlice(moved.Object, "spec", "rules")
-	refs, _, _ := unstructured.NestedSlice(rules[0].(map[string]any), "backendRefs") // applied above
-	for i, want := range []int64{90, 10} {
-		if got := refs[i].(map[string]any)["weight"]; got != want { // applied above
-			e.Errorf("weight %d is %v, want %d", i, got, want)
-		}
-	}
-	if moved.GetGeneration() != 2 {
-		e.Errorf("generation is %d, want 2", moved.GetGeneration())
 	}
 }

@@ -265,35 +265,3 @@ func defaultSecret(s *corev1.Secret) {
 	}
 	s.StringData = nil
 }
-
-// defaultCustom fills in what the schema of Gateway API's HTTPRoute does: weight, group and kind of each backend.
-func defaultCustom(u *unstructured.Unstructured) {
-	if u.GetKind() != "HTTPRoute" {
-		return
-	}
-	rules, _, _ := unstructured.NestedSlice(u.Object, "spec", "rules")
-	for _, item := range rules {
-		rule, ok := item.(map[string]any)
-		if !ok {
-			continue
-		}
-		setMissing(rule, "matches", []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": "/"}}})
-		backends, _ := rule["backendRefs"].([]any)
-		for _, b := range backends {
-			if backend, ok := b.(map[string]any); ok {
-				setMissing(backend, "group", "")
-				setMissing(backend, "kind", "Service")
-				setMissing(backend, "weight", int64(1))
-			}
-		}
-	}
-	if rules != nil {
-		_ = unstructured.SetNestedSlice(u.Object, rules, "spec", "rules") // only fails where spec is no object, and it is one
-	}
-}
-
-func setMissing(m map[string]any, name string, value any) {
-	if _, ok := m[name]; !ok {
-		m[name] = value
-	}
-}

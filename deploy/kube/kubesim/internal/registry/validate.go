@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -73,6 +74,8 @@ func validateOther(obj, live Object) field.ErrorList {
 		}
 	case *networkingv1.Ingress:
 		return validateIngress(o)
+	case *unstructured.Unstructured:
+		return validateCustom(o)
 	}
 	return nil
 }
