@@ -89,7 +89,7 @@ type Sim struct {
 	mu       sync.RWMutex
 	accounts map[string]account // by token
 	server   *http.Server
-	listener *trackingListener
+	listener net.Listener
 
 	done     chan struct{}
 	stopOnce sync.Once
@@ -142,7 +142,7 @@ func (s *Sim) Start(addr string) error {
 	if err != nil {
 		return fmt.Errorf("kubesim: %w", err)
 	}
-	listener := newTrackingListener(raw, s.Faults)
+	listener := s.Faults.Listener(raw)
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.cert.pair}, MinVersion: tls.VersionTLS12},

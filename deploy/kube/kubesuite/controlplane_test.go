@@ -21,5 +21,12 @@ func TestRealControlPlane(t *testing.T) {
 			all := []string{"*"}
 			return cluster.User(t, namespace, rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all}).Config
 		},
+		Breakable: func(t testing.TB) kubesuite.Breakable {
+			proxy := cluster.Proxy(t)
+			return kubesuite.Breakable{
+				Config: proxy.Config(), Faults: proxy, ExpireHistory: func() { proxy.ExpireHistory(t) },
+				RefuseAdmission: func(namespace, message string) func() { return cluster.RefuseAdmission(t, namespace, message) },
+			}
+		},
 	})
 }

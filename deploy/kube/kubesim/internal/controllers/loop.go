@@ -49,6 +49,7 @@ type Loop struct {
 	queued   map[item]bool
 	due      map[item]time.Time
 	pods     map[types.UID]*podLife
+	jobs     map[types.UID]*jobLife
 	progress map[types.UID]time.Time // when a Deployment last made progress
 	errs     map[item]int            // failures in a row
 	address  int                     // pod addresses given so far
@@ -66,7 +67,7 @@ func New(opts Options) (*Loop, error) {
 	}
 	return &Loop{
 		Options: opts, reg: opts.Registry,
-		queued: map[item]bool{}, due: map[item]time.Time{}, pods: map[types.UID]*podLife{},
+		queued: map[item]bool{}, due: map[item]time.Time{}, pods: map[types.UID]*podLife{}, jobs: map[types.UID]*jobLife{},
 		progress: map[types.UID]time.Time{}, errs: map[item]int{},
 	}, nil
 }
@@ -146,6 +147,7 @@ func (l *Loop) note(c registry.Change) {
 		return
 	}
 	delete(l.pods, o.GetUID())
+	delete(l.jobs, o.GetUID())
 	delete(l.progress, o.GetUID())
 	if c.Resource == registry.Pods {
 		l.markPending()
@@ -241,7 +243,7 @@ func (l *Loop) reconcile(it item) (time.Duration, error) {
 	case registry.DaemonSets:
 		return 0, l.reconcileDaemonSet(obj)
 	case registry.Jobs:
-		return 0, l.reconcileJob(obj)
+		return l.reconcileJob(obj)
 	case registry.Pods:
 		return l.reconcilePod(obj)
 	case registry.Services:

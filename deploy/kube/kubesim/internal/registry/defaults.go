@@ -110,27 +110,12 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	defaultPodSpec(&d.Spec.Template.Spec)
 }
 
-func defaultJob(j *batchv1.Job) { defaultJobSpec(&j.Spec) }
-
 func defaultCronJob(c *batchv1.CronJob) {
 	fillString(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
 	fill(&c.Spec.Suspend, false)
 	fill(&c.Spec.SuccessfulJobsHistoryLimit, 3)
 	fill(&c.Spec.FailedJobsHistoryLimit, 1)
 	defaultPodSpec(&c.Spec.JobTemplate.Spec.Template.Spec)
-}
-
-func defaultJobSpec(s *batchv1.JobSpec) {
-	if s.Completions == nil && s.Parallelism == nil {
-		fill(&s.Completions, 1)
-	}
-	fill(&s.Parallelism, 1)
-	fill(&s.BackoffLimit, 6)
-	fill(&s.CompletionMode, batchv1.NonIndexedCompletion)
-	fill(&s.Suspend, false)
-	fill(&s.ManualSelector, false)
-	fill(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
-	defaultPodSpec(&s.Template.Spec)
 }
 
 func defaultPod(p *corev1.Pod) {

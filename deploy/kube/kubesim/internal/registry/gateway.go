@@ -24,26 +24,26 @@ func defaultCustom(u *unstructured.Unstructured) {
 	if u.GetKind() != "HTTPRoute" || !ok {
 		return
 	}
-	for _, parent := range maps(spec["parentRefs"]) {
+	for _, parent := range objects(spec["parentRefs"]) {
 		setMissing(parent, "group", u.GroupVersionKind().Group)
 		setMissing(parent, "kind", "Gateway")
 	}
 	setMissing(spec, "rules", []any{map[string]any{}})
-	for _, rule := range maps(spec["rules"]) {
+	for _, rule := range objects(spec["rules"]) {
 		setMissing(rule, "matches", []any{map[string]any{}})
-		for _, match := range maps(rule["matches"]) {
+		for _, match := range objects(rule["matches"]) {
 			setMissing(match, "path", map[string]any{})
 			if path, ok := match["path"].(map[string]any); ok {
 				setMissing(path, "type", "PathPrefix")
 				setMissing(path, "value", "/")
 			}
 			for _, list := range []string{"headers", "queryParams"} {
-				for _, m := range maps(match[list]) {
+				for _, m := range objects(match[list]) {
 					setMissing(m, "type", "Exact")
 				}
 			}
 		}
-		for _, backend := range maps(rule["backendRefs"]) {
+		for _, backend := range objects(rule["backendRefs"]) {
 			setMissing(backend, "group", "")
 			setMissing(backend, "kind", "Service")
 			setMissing(backend, "weight", int64(1))
@@ -51,8 +51,8 @@ func defaultCustom(u *unstructured.Unstructured) {
 	}
 }
 
-// maps are the objects of a list, themselves and not copies.
-func maps(list any) []map[string]any {
+// objects are the objects of a list, themselves and not copies.
+func objects(list any) []map[string]any {
 	items, _ := list.([]any)
 	out := make([]map[string]any, 0, len(items))
 	for _, item := range items {
@@ -83,10 +83,10 @@ func validateCustom(u *unstructured.Unstructured) field.ErrorList {
 
 func validateRoute(spec map[string]any, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for i, parent := range maps(spec["parentRefs"]) {
+	for i, parent := range objects(spec["parentRefs"]) {
 		errs = append(errs, requireText(parent, "name", at.Child("parentRefs").Index(i))...)
 	}
-	rules := maps(spec["rules"])
+	rules := objects(spec["rules"])
 	errs = append(errs, validateLength(len(rules), 1, maxRules, at.Child("rules"))...)
 	names := sets.New[string]()
 	for i, rule := range rules {
@@ -96,7 +96,7 @@ func validateRoute(spec map[string]any, at *field.Path) field.ErrorList {
 		} else if ok {
 			names.Insert(name)
 		}
-		backends := maps(rule["backendRefs"])
+		backends := objects(rule["backendRefs"])
 		errs = append(errs, validateLength(len(backends), 0, maxBackends, at.Child("backendRefs"))...)
 		for j, backend := range backends {
 			errs = append(errs, validateBackend(backend, at.Child("backendRefs").Index(j))...)
@@ -117,7 +117,7 @@ func validateBackend(backend map[string]any, at *field.Path) field.ErrorList {
 
 func validateGateway(spec map[string]any, at *field.Path) field.ErrorList {
 	errs := requireText(spec, "gatewayClassName", at)
-	listeners := maps(spec["listeners"])
+	listeners := objects(spec["listeners"])
 	errs = append(errs, validateLength(len(listeners), 1, 64, at.Child("listeners"))...)
 	for i, listener := range listeners {
 		at := at.Child("listeners").Index(i)

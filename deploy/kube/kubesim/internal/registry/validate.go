@@ -148,21 +148,6 @@ func validateStatefulSetUpdate(obj, live *appsv1.StatefulSet, spec *field.Path) 
 	return nil
 }
 
-func validateJob(j *batchv1.Job, live Object, spec *field.Path) field.ErrorList {
-	at := spec.Child("template")
-	errs := validatePodSpec(&j.Spec.Template.Spec, at.Child("spec"))
-	if policy := j.Spec.Template.Spec.RestartPolicy; policy == corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), policy,
-			[]corev1.RestartPolicy{corev1.RestartPolicyNever, corev1.RestartPolicyOnFailure}))
-	}
-	if before, ok := live.(*batchv1.Job); ok {
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Selector, before.Spec.Selector, spec.Child("selector"))...)
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Template, before.Spec.Template, at)...)
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Completions, before.Spec.Completions, spec.Child("completions"))...)
-	}
-	return errs
-}
-
 func validateService(s *corev1.Service, live Object) field.ErrorList {
 	var errs field.ErrorList
 	spec := field.NewPath("spec")
