@@ -39,6 +39,7 @@ func (s *Sim) Handler() http.Handler {
 
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	w.Header().Set("Date", s.opts.Now().UTC().Format(http.TimeFormat))
 	path := strings.Trim(r.URL.Path, "/")
 	switch path {
 	case "livez", "readyz", "healthz":

@@ -28,7 +28,8 @@ type Options struct {
 	PodStartTime, PodStopTime time.Duration
 	// Speed divides the waiting times that Kubernetes itself has: progress deadlines, back-offs, minReadySeconds. 1 when zero.
 	Speed float64
-	// Now is the clock for timestamps and due times; time.Now when nil.
+	// Now is the clock for timestamps, due times and the Date of answers; time.Now when nil. One that goes wrong makes a
+	// cluster whose clock is not its clients'.
 	Now func() time.Time
 	// Token is the administrator's bearer token; a random one when empty.
 	Token string

@@ -61,7 +61,7 @@ func (e *env) breakable() (*env, Breakable) {
 
 func (e *env) listMaps(ctx context.Context) error {
 	_, err := e.client.CoreV1().ConfigMaps(e.ns).List(ctx, metav1.ListOptions{})
-	return err //nolint:wrapcheck // looked at by the test
+	return err
 }
 
 // awaitEnd waits for the end of a watch and returns the error that it told, if any.

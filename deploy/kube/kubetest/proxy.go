@@ -173,7 +173,7 @@ func endQuietly(response *http.Response) error {
 
 type quietBody struct {
 	io.ReadCloser
-	ctx context.Context //nolint:containedctx // of the request whose body it is
+	ctx context.Context // of the request whose body it is
 }
 
 func (b *quietBody) Read(p []byte) (int, error) {

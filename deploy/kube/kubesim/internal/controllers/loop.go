@@ -137,7 +137,7 @@ func (l *Loop) note(c registry.Change) {
 		}
 	}
 	if c.Resource == registry.Pods {
-		l.markAllOf(registry.Services, o.GetNamespace())
+		l.markServicesOf(c)
 		l.markAllOf(registry.Quotas, o.GetNamespace())
 	}
 	if c.Type == registry.Deleted || len(o.GetFinalizers()) > 0 && o.GetDeletionTimestamp() != nil {
@@ -151,7 +151,7 @@ func (l *Loop) note(c registry.Change) {
 	delete(l.progress, o.GetUID())
 	if c.Resource == registry.Pods {
 		l.markPending()
-		l.markAllOf(registry.Deployments, o.GetNamespace()) // one that recreates waits for it
+		l.markDeploymentOf(o) // one that recreates waits for it
 	}
 	if ns := o.GetNamespace(); ns != "" {
 		l.mark(registry.Namespaces, "", ns)
@@ -179,6 +179,43 @@ func (l *Loop) markAllOf(resource, namespace string) {
 	found, _ := l.reg.List(resource, namespace, nil)
 	for _, o := range found {
 		l.mark(resource, o.GetNamespace(), o.GetName())
+	}
+}
+
+// markServicesOf marks the Services that select a pod, or did before it changed.
+func (l *Loop) markServicesOf(c registry.Change) {
+	l.reg.Each(registry.Services, c.Object.GetNamespace(), func(o registry.Object) {
+		svc, ok := o.(*corev1.Service)
+		if ok && (selects(svc, c.Object) || c.Before != nil && selects(svc, c.Before)) {
+			l.mark(registry.Services, svc.Namespace, svc.Name)
+		}
+	})
+}
+
+// selects is labels.SelectorFromSet without the work of making one, because it is asked for every pod and Service.
+func selects(svc *corev1.Service, pod registry.Object) bool {
+	has := pod.GetLabels()
+	for name, value := range svc.Spec.Selector {
+		if got, ok := has[name]; !ok || got != value {
+			return false
+		}
+	}
+	return len(svc.Spec.Selector) > 0
+}
+
+// markDeploymentOf marks the Deployment that a pod is of, by its ReplicaSet.
+func (l *Loop) markDeploymentOf(pod registry.Object) {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref == nil || ref.Kind != "ReplicaSet" {
+		return
+	}
+	rs, err := l.reg.Get(registry.ReplicaSets, pod.GetNamespace(), ref.Name)
+	if err != nil { // it is gone, and with it what would tell
+		l.markAllOf(registry.Deployments, pod.GetNamespace())
+		return
+	}
+	if owner := metav1.GetControllerOfNoCopy(rs); owner != nil {
+		l.mark(registry.Deployments, pod.GetNamespace(), owner.Name)
 	}
 }
 
