@@ -38,10 +38,11 @@ var ours = map[string][]string{
 	"deploy/metrics":                 {},
 	"deploy/metrics/*":               {"deploy/metrics"},
 	"deploy/kube":                    {"deploy", "deploy/manifest", "pipeline"},
-	"deploy/kube/kubesim":            {"deploy/kube/kubesim/..."},
+	"deploy/kube/kubefault":          {},
+	"deploy/kube/kubesim":            {"deploy/kube/kubesim/...", "deploy/kube/kubefault"},
 	"deploy/kube/kubesim/internal/*": {"deploy/kube/kubesim/..."},
 	"deploy/kube/kubesuite":          {},
-	"deploy/kube/kubetest":           {"deploy/kube/kubetest/..."},
+	"deploy/kube/kubetest":           {"deploy/kube/kubetest/...", "deploy/kube/kubefault"},
 	"deploy/kube/kubetest/binary":    {},
 	"deploy/kube/kubetest/build":     {"deploy/kube/kubetest/binary"},
 	"handlers":                       {},
@@ -57,7 +58,7 @@ var ours = map[string][]string{
 // app may import everything but the simulators.
 const app = "cmd/internal/app"
 
-var simulators = []string{"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim"}
+var simulators = []string{"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim", "deploy/kube/kubefault"}
 
 // theirs lists the third-party packages that belong to few of ours, by prefix.
 var theirs = map[string][]string{

@@ -34,11 +34,12 @@ type request struct {
 
 // Handler serves the API: for a server of your own in place of Start.
 func (s *Sim) Handler() http.Handler {
-	return s.Faults.wrap(http.HandlerFunc(s.serve))
+	return s.Faults.Handler(http.HandlerFunc(s.serve))
 }
 
 func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	w.Header().Set("Date", s.opts.Now().UTC().Format(http.TimeFormat))
 	path := strings.Trim(r.URL.Path, "/")
 	switch path {
 	case "livez", "readyz", "healthz":

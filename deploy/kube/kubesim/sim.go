@@ -28,7 +28,8 @@ type Options struct {
 	PodStartTime, PodStopTime time.Duration
 	// Speed divides the waiting times that Kubernetes itself has: progress deadlines, back-offs, minReadySeconds. 1 when zero.
 	Speed float64
-	// Now is the clock for timestamps and due times; time.Now when nil.
+	// Now is the clock for timestamps, due times and the Date of answers; time.Now when nil. One that goes wrong makes a
+	// cluster whose clock is not its clients'.
 	Now func() time.Time
 	// Token is the administrator's bearer token; a random one when empty.
 	Token string
@@ -89,7 +90,7 @@ type Sim struct {
 	mu       sync.RWMutex
 	accounts map[string]account // by token
 	server   *http.Server
-	listener *trackingListener
+	listener net.Listener
 
 	done     chan struct{}
 	stopOnce sync.Once
@@ -142,7 +143,7 @@ func (s *Sim) Start(addr string) error {
 	if err != nil {
 		return fmt.Errorf("kubesim: %w", err)
 	}
-	listener := newTrackingListener(raw, s.Faults)
+	listener := s.Faults.Listener(raw)
 	server := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{s.cert.pair}, MinVersion: tls.VersionTLS12},

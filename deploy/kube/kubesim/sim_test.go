@@ -2,6 +2,7 @@ package kubesim_test
 
 import (
 	"context"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func quick() kubesim.Options {
 	}
 }
 
-func start(t *testing.T, opts kubesim.Options) (*kubesim.Sim, *kubernetes.Clientset) {
+func start(t testing.TB, opts kubesim.Options) (*kubesim.Sim, *kubernetes.Clientset) {
 	t.Helper()
 	sim, err := kubesim.New(opts)
 	if err != nil {
@@ -42,7 +43,7 @@ func start(t *testing.T, opts kubesim.Options) (*kubesim.Sim, *kubernetes.Client
 	return sim, client(t, sim.Kubeconfig())
 }
 
-func config(t *testing.T, kubeconfig []byte) *rest.Config {
+func config(t testing.TB, kubeconfig []byte) *rest.Config {
 	t.Helper()
 	c, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
 	if err != nil {
@@ -52,7 +53,7 @@ func config(t *testing.T, kubeconfig []byte) *rest.Config {
 	return c
 }
 
-func client(t *testing.T, kubeconfig []byte) *kubernetes.Clientset {
+func client(t testing.TB, kubeconfig []byte) *kubernetes.Clientset {
 	t.Helper()
 	out, err := kubernetes.NewForConfig(config(t, kubeconfig))
 	if err != nil {
@@ -75,7 +76,7 @@ func deployment(name, image string, replicas int32) *appsv1.Deployment {
 	}
 }
 
-func create(t *testing.T, c *kubernetes.Clientset, d *appsv1.Deployment) *appsv1.Deployment {
+func create(t testing.TB, c *kubernetes.Clientset, d *appsv1.Deployment) *appsv1.Deployment {
 	t.Helper()
 	out, err := c.AppsV1().Deployments("shop").Create(t.Context(), d, metav1.CreateOptions{})
 	if err != nil {
@@ -214,6 +215,35 @@ func TestWorkloadsOfOtherKindsBecomeReadyAndRoll(t *testing.T) {
 	pod, err := c.CoreV1().Pods("shop").Get(t.Context(), "db-1", metav1.GetOptions{})
 	if err != nil || pod.Spec.Containers[0].Image != "db:2" {
 		t.Errorf("pod db-1 is %+v, %v; want image db:2", pod, err)
+	}
+}
+
+func TestClockThatIsWrongShowsInTimestampsAndAnswers(t *testing.T) {
+	const skew = -2 * time.Hour
+	opts := quick()
+	opts.Now = func() time.Time { return time.Now().Add(skew) }
+	sim, c := start(t, opts)
+	made := create(t, c, deployment("web", "shop:1", 1))
+	awaitReady(t, sim, "web", 1)
+	client, err := rest.HTTPClientFor(config(t, sim.Kubeconfig()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := client.Get(sim.URL() + "/version")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	date, err := http.ParseTime(answer.Header.Get("Date"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, at := range map[string]time.Time{
+		"creation": made.CreationTimestamp.Time, "date": date, "pod": workload(sim, "web").Pods[0].Created,
+	} {
+		if off := time.Since(at) + skew; off.Abs() > time.Minute {
+			t.Errorf("%s is %v, want it two hours behind", what, at)
+		}
 	}
 }
 

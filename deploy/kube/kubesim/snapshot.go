@@ -152,6 +152,11 @@ func viewOf(o registry.Object) WorkloadView {
 		if o.Spec.Completions != nil {
 			view.Desired = *o.Spec.Completions
 		}
+		for _, c := range o.Status.Conditions {
+			if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
+				view.Reason, view.Message = c.Reason, c.Message
+			}
+		}
 		return view
 	default:
 		return WorkloadView{}

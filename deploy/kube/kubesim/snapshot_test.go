@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -46,6 +47,25 @@ func TestSnapshotShowsWorkloadsPodsAndTraffic(t *testing.T) {
 			}
 		}
 		return "the service has no two pods"
+	})
+}
+
+func TestSnapshotSaysWhyAJobFailed(t *testing.T) {
+	sim, c := start(t, quick())
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "migrate"}, Spec: batchv1.JobSpec{
+		BackoffLimit: new(int32(1)),
+		Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "migrate", Image: "migrate:exit3"}},
+		}},
+	}}
+	if _, err := c.BatchV1().Jobs("shop").Create(t.Context(), job, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	await(t, sim, "the failure", func() string {
+		if w := workload(sim, "migrate"); w.Reason != "BackoffLimitExceeded" || w.Kind != "Job" || w.Ready != 0 || len(w.Pods) != 2 {
+			return "job says " + w.Reason
+		}
+		return ""
 	})
 }
 

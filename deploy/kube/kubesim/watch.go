@@ -100,7 +100,7 @@ func (wt *watcher) run(limit time.Duration) {
 	end, quiet := time.NewTimer(limit), time.NewTicker(bookmarkEvery)
 	defer end.Stop()
 	defer quiet.Stop()
-	cut := wt.sim.Faults.watchesEnd()
+	cut := wt.sim.Faults.WatchesEnd()
 	for {
 		changes, upto, changed, err := wt.sim.reg.Since(wt.seen)
 		if err != nil {

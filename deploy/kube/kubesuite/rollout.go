@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/watch"
 	appsconfig "k8s.io/client-go/applyconfigurations/apps/v1"
-	batchconfig "k8s.io/client-go/applyconfigurations/batch/v1"
 	coreconfig "k8s.io/client-go/applyconfigurations/core/v1"
 )
 
@@ -30,7 +29,6 @@ func rolloutTests() []test {
 		{"recreate lets the old pods go first", recreates},
 		{"a quota shows as a failure to create pods", quotaFails},
 		{"a paused deployment waits", pausedWaits},
-		{"a job completes", jobCompletes},
 	}
 }
 
@@ -409,25 +407,4 @@ func pausedWaits(e *env) {
 	}
 	e.apply(e.app("shop:2", 1))
 	e.awaitRollout()
-}
-
-func jobCompletes(e *env) {
-	job := batchconfig.Job("migrate", e.ns).WithSpec(batchconfig.JobSpec().WithTemplate(coreconfig.PodTemplateSpec().
-		WithSpec(coreconfig.PodSpec().WithRestartPolicy(corev1.RestartPolicyNever).
-			WithContainers(coreconfig.Container().WithName("migrate").WithImage("migrate:1")))))
-	if _, err := e.client.BatchV1().Jobs(e.ns).Apply(e.ctx, job, applyAs(manager)); err != nil {
-		e.Fatalf("apply job: %v", err)
-	}
-	e.await("the job", "jobs", func() string {
-		j, err := e.client.BatchV1().Jobs(e.ns).Get(e.ctx, "migrate", metav1.GetOptions{})
-		if err != nil {
-			return err.Error()
-		}
-		for _, c := range j.Status.Conditions {
-			if c.Type == "Complete" && c.Status == corev1.ConditionTrue && j.Status.Succeeded == 1 && j.Status.CompletionTime != nil {
-				return ""
-			}
-		}
-		return "not complete"
-	})
 }

@@ -25,6 +25,8 @@ type Options struct {
 	Config func(t testing.TB) *rest.Config
 	// Limited is a client configuration of one who may do everything in the namespace and nothing elsewhere.
 	Limited func(t testing.TB, namespace string) *rest.Config
+	// Breakable is a cluster that the test can break without others noticing. Without it those tests are skipped.
+	Breakable func(t testing.TB) Breakable
 	// Patience is how long a single thing may take; 30 s when zero.
 	Patience time.Duration
 }
@@ -42,10 +44,14 @@ func Run(t *testing.T, opts Options) {
 		{"writes", writeTests()},
 		{"rollout", rolloutTests()},
 		{"pods", podTests()},
+		{"jobs", jobTests()},
 		{"traffic", trafficTests()},
+		{"routes", routeTests()},
+		{"neighbours", neighbourTests()},
 		{"watch", watchTests()},
 		{"access", accessTests()},
 		{"deletion", deletionTests()},
+		{"faults", faultTests()},
 	}
 	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {

@@ -37,6 +37,9 @@ type Cluster struct {
 	config *rest.Config
 	client kubernetes.Interface
 	plane  *controlPlane // nil for an external cluster
+
+	gateway    sync.Once
+	gatewayErr error
 }
 
 // errNotBuilt says that the executable of the control plane is missing.

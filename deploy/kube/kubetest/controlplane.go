@@ -30,6 +30,7 @@ type controlPlane struct {
 	dir        string // everything that they write; removed when etcd ends
 	url        string
 	kubeconfig string // file of an administrator
+	certs      *certificates
 	parts      []*part
 	apiServer  *part
 }
@@ -51,6 +52,7 @@ func startControlPlane(ctx context.Context, executable string) (_ *controlPlane,
 	if err != nil {
 		return nil, err
 	}
+	cp.certs = certs
 	port, err := freePort()
 	if err != nil {
 		return nil, err

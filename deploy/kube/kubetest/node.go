@@ -133,13 +133,18 @@ func containerLog(pod *corev1.Pod, container string, previous bool) (string, err
 		if previous || run == nil && ended == nil {
 			ended, run = status.LastTerminationState.Terminated, nil
 		}
+		begin := "starting " + status.Image + "\n"
 		switch {
+		case run != nil && strings.Contains(status.Image, "forever"):
+			return begin + "working\n", nil
 		case run != nil:
-			return "starting " + status.Image + "\nlistening on :8080\n", nil
+			return begin + "listening on :8080\n", nil
 		case ended != nil && ended.ExitCode == 0:
-			return "starting " + status.Image + "\ndone\n", nil
+			return begin + "done\n", nil
+		case ended != nil && !strings.Contains(status.Image, "crash"):
+			return begin + fmt.Sprintf("working\nexit status %d\n", ended.ExitCode), nil
 		case ended != nil:
-			return "starting " + status.Image + "\npanic: connect to database: connection refused\n", nil
+			return begin + "panic: connect to database: connection refused\n", nil
 		case previous:
 			return "", fmt.Errorf("previous terminated container %q in pod %q not found", container, pod.Name)
 		case status.State.Waiting != nil:

@@ -21,9 +21,7 @@ func (l *Loop) reconcileService(obj registry.Object) error {
 		return nil
 	}
 	var pods []*corev1.Pod
-	found, _ := l.reg.List(registry.Pods, svc.Namespace, func(o registry.Object) bool {
-		return labels.SelectorFromSet(svc.Spec.Selector).Matches(labels.Set(o.GetLabels()))
-	})
+	found, _ := l.reg.List(registry.Pods, svc.Namespace, func(o registry.Object) bool { return selects(svc, o) })
 	for _, o := range found {
 		pod, ok := o.(*corev1.Pod)
 		if ok && pod.Status.PodIP != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed {

@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,19 +18,35 @@ const (
 	crashes
 	imageMissing
 	neverReady
+	endless // of a Job's container: it doesn't complete
 )
+
+// exits finds the exit code that an image's name asks for.
+var exits = regexp.MustCompile(`exit([1-9][0-9]?[0-9]?)`)
 
 func fateOf(image string) fate {
 	switch {
-	case strings.Contains(image, "crash"):
+	case strings.Contains(image, "crash"), exits.MatchString(image):
 		return crashes
 	case strings.Contains(image, "missing"):
 		return imageMissing
 	case strings.Contains(image, "neverready"):
 		return neverReady
+	case strings.Contains(image, "forever"):
+		return endless
 	default:
 		return fine
 	}
+}
+
+// exitCode is what a crashing container ends with: as its image's name says, or 1.
+func exitCode(image string) int32 {
+	if found := exits.FindStringSubmatch(image); found != nil {
+		if code, err := strconv.ParseUint(found[1], 10, 8); err == nil {
+			return int32(code)
+		}
+	}
+	return 1
 }
 
 func unschedulable(pod *corev1.Pod) bool {
@@ -71,12 +89,16 @@ func Log(pod *corev1.Pod, container string, previous bool) []LogLine {
 		"configuration read, 0 warnings",
 	}
 	switch {
+	case exits.MatchString(image) && !strings.Contains(image, "crash"):
+		lines = append(lines, "working", fmt.Sprintf("exit status %d", exitCode(image)))
 	case fateOf(image) == crashes:
 		lines = append(lines,
 			"connecting to database",
 			"panic: connect to database: connection refused")
 	case fateOf(image) == neverReady:
 		lines = append(lines, "warming up the cache", "not ready: waiting for the cache")
+	case fateOf(image) == endless:
+		lines = append(lines, "working")
 	case ended != nil && ended.ExitCode == 0:
 		lines = append(lines, "done")
 	default:

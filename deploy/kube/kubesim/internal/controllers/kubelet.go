@@ -51,6 +51,9 @@ func (l *Loop) reconcilePod(obj registry.Object) (time.Duration, error) {
 	if !ok {
 		return 0, nil
 	}
+	if l.abandoned(pod) {
+		return 0, l.letGo(pod)
+	}
 	if pod.DeletionTimestamp != nil {
 		return l.stop(pod), nil
 	}
@@ -201,13 +204,13 @@ func (l *Loop) leaveRunning(pod *corev1.Pod, c *containerLife, now time.Time) {
 	switch {
 	case c.fate == crashes:
 		c.ended = &corev1.ContainerStateTerminated{
-			ExitCode: 1, Reason: "Error", StartedAt: c.started, FinishedAt: l.stamp(), ContainerID: containerID(pod, c),
+			ExitCode: exitCode(c.image), Reason: "Error", StartedAt: c.started, FinishedAt: l.stamp(), ContainerID: containerID(pod, c),
 		}
 		c.step = exited
 		if pod.Spec.RestartPolicy != corev1.RestartPolicyNever {
 			c.at = now.Add(l.PodStart * 2 / 10)
 		}
-	case ofJob(pod):
+	case ofJob(pod) && c.fate != endless:
 		c.ended = &corev1.ContainerStateTerminated{
 			Reason: "Completed", StartedAt: c.started, FinishedAt: l.stamp(), ContainerID: containerID(pod, c),
 		}

@@ -49,6 +49,7 @@ type Loop struct {
 	queued   map[item]bool
 	due      map[item]time.Time
 	pods     map[types.UID]*podLife
+	jobs     map[types.UID]*jobLife
 	progress map[types.UID]time.Time // when a Deployment last made progress
 	errs     map[item]int            // failures in a row
 	address  int                     // pod addresses given so far
@@ -66,7 +67,7 @@ func New(opts Options) (*Loop, error) {
 	}
 	return &Loop{
 		Options: opts, reg: opts.Registry,
-		queued: map[item]bool{}, due: map[item]time.Time{}, pods: map[types.UID]*podLife{},
+		queued: map[item]bool{}, due: map[item]time.Time{}, pods: map[types.UID]*podLife{}, jobs: map[types.UID]*jobLife{},
 		progress: map[types.UID]time.Time{}, errs: map[item]int{},
 	}, nil
 }
@@ -136,7 +137,7 @@ func (l *Loop) note(c registry.Change) {
 		}
 	}
 	if c.Resource == registry.Pods {
-		l.markAllOf(registry.Services, o.GetNamespace())
+		l.markServicesOf(c)
 		l.markAllOf(registry.Quotas, o.GetNamespace())
 	}
 	if c.Type == registry.Deleted || len(o.GetFinalizers()) > 0 && o.GetDeletionTimestamp() != nil {
@@ -146,10 +147,11 @@ func (l *Loop) note(c registry.Change) {
 		return
 	}
 	delete(l.pods, o.GetUID())
+	delete(l.jobs, o.GetUID())
 	delete(l.progress, o.GetUID())
 	if c.Resource == registry.Pods {
 		l.markPending()
-		l.markAllOf(registry.Deployments, o.GetNamespace()) // one that recreates waits for it
+		l.markDeploymentOf(o) // one that recreates waits for it
 	}
 	if ns := o.GetNamespace(); ns != "" {
 		l.mark(registry.Namespaces, "", ns)
@@ -177,6 +179,43 @@ func (l *Loop) markAllOf(resource, namespace string) {
 	found, _ := l.reg.List(resource, namespace, nil)
 	for _, o := range found {
 		l.mark(resource, o.GetNamespace(), o.GetName())
+	}
+}
+
+// markServicesOf marks the Services that select a pod, or did before it changed.
+func (l *Loop) markServicesOf(c registry.Change) {
+	l.reg.Each(registry.Services, c.Object.GetNamespace(), func(o registry.Object) {
+		svc, ok := o.(*corev1.Service)
+		if ok && (selects(svc, c.Object) || c.Before != nil && selects(svc, c.Before)) {
+			l.mark(registry.Services, svc.Namespace, svc.Name)
+		}
+	})
+}
+
+// selects is labels.SelectorFromSet without the work of making one, because it is asked for every pod and Service.
+func selects(svc *corev1.Service, pod registry.Object) bool {
+	has := pod.GetLabels()
+	for name, value := range svc.Spec.Selector {
+		if got, ok := has[name]; !ok || got != value {
+			return false
+		}
+	}
+	return len(svc.Spec.Selector) > 0
+}
+
+// markDeploymentOf marks the Deployment that a pod is of, by its ReplicaSet.
+func (l *Loop) markDeploymentOf(pod registry.Object) {
+	ref := metav1.GetControllerOfNoCopy(pod)
+	if ref == nil || ref.Kind != "ReplicaSet" {
+		return
+	}
+	rs, err := l.reg.Get(registry.ReplicaSets, pod.GetNamespace(), ref.Name)
+	if err != nil { // it is gone, and with it what would tell
+		l.markAllOf(registry.Deployments, pod.GetNamespace())
+		return
+	}
+	if owner := metav1.GetControllerOfNoCopy(rs); owner != nil {
+		l.mark(registry.Deployments, pod.GetNamespace(), owner.Name)
 	}
 }
 
@@ -241,7 +280,7 @@ func (l *Loop) reconcile(it item) (time.Duration, error) {
 	case registry.DaemonSets:
 		return 0, l.reconcileDaemonSet(obj)
 	case registry.Jobs:
-		return 0, l.reconcileJob(obj)
+		return l.reconcileJob(obj)
 	case registry.Pods:
 		return l.reconcilePod(obj)
 	case registry.Services:

@@ -120,17 +120,16 @@ func (l *Loop) pickNode(pod *corev1.Pod) string {
 	for i := range l.Nodes {
 		nodes[fmt.Sprintf("node-%d", i)] = &load{}
 	}
-	running, _ := l.reg.List(registry.Pods, "", nil)
-	for _, o := range running {
+	l.reg.Each(registry.Pods, "", func(o registry.Object) {
 		p, ok := o.(*corev1.Pod)
 		if !ok || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
-			continue
+			return
 		}
 		if n := nodes[p.Spec.NodeName]; n != nil {
 			n.pods++
 			n.cpu += cpuOf(p)
 		}
-	}
+	})
 	best := ""
 	for i := range l.Nodes {
 		name := fmt.Sprintf("node-%d", i)

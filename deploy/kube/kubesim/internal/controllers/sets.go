@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -152,85 +151,6 @@ func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
 	})
 	if err != nil {
 		return fmt.Errorf("report daemon set: %w", err)
-	}
-	return nil
-}
-
-// reconcileJob runs a Job's pods until enough have completed or too many failed.
-func (l *Loop) reconcileJob(obj registry.Object) error {
-	job, ok := obj.(*batchv1.Job)
-	if !ok || job.DeletionTimestamp != nil || finished(job) || job.Spec.Suspend != nil && *job.Spec.Suspend {
-		return nil
-	}
-	want := int32(1)
-	if job.Spec.Completions != nil {
-		want = *job.Spec.Completions
-	}
-	var active, succeeded, failed int32
-	found, _ := l.reg.List(registry.Pods, job.Namespace, func(o registry.Object) bool { return metav1.IsControlledBy(o, job) })
-	for _, o := range found {
-		pod, ok := o.(*corev1.Pod)
-		switch {
-		case !ok:
-		case pod.Status.Phase == corev1.PodSucceeded:
-			succeeded++
-		case pod.Status.Phase == corev1.PodFailed:
-			failed++
-		case pod.DeletionTimestamp == nil:
-			active++
-		}
-	}
-	exceeded := failed > *job.Spec.BackoffLimit
-	for !exceeded && active < min(*job.Spec.Parallelism, want-succeeded) {
-		if _, err := l.createPod(job, &job.Spec.Template, corev1.Pod{ObjectMeta: metav1.ObjectMeta{GenerateName: job.Name + "-"}}); err != nil {
-			return err
-		}
-		active++
-	}
-	return l.reportJob(job, active, succeeded, failed, want, exceeded)
-}
-
-func finished(job *batchv1.Job) bool {
-	for _, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	return false
-}
-
-func (l *Loop) reportJob(job *batchv1.Job, active, succeeded, failed, want int32, exceeded bool) error {
-	write := registry.Write{Manager: managerName, Subresource: "status"}
-	_, err := l.reg.Modify(registry.Jobs, job.Namespace, job.Name, write, func(o registry.Object) error {
-		current, ok := o.(*batchv1.Job)
-		if !ok {
-			return nil
-		}
-		s, now := &current.Status, l.stamp()
-		s.Active, s.Succeeded, s.Failed = active, succeeded, failed
-		none := int32(0)
-		s.Ready, s.Terminating = &none, &none
-		if s.StartTime == nil {
-			s.StartTime = &now
-		}
-		add := func(kind batchv1.JobConditionType, reason, message string) {
-			s.Conditions = append(s.Conditions, batchv1.JobCondition{
-				Type: kind, Status: corev1.ConditionTrue, LastProbeTime: now, LastTransitionTime: now, Reason: reason, Message: message,
-			})
-		}
-		switch {
-		case succeeded >= want:
-			s.CompletionTime = &now
-			add(batchv1.JobSuccessCriteriaMet, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods")
-			add(batchv1.JobComplete, batchv1.JobReasonCompletionsReached, "Reached expected number of succeeded pods")
-		case exceeded:
-			add(batchv1.JobFailureTarget, batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit")
-			add(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded, "Job has reached the specified backoff limit")
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("report job: %w", err)
 	}
 	return nil
 }

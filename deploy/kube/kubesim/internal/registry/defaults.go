@@ -110,27 +110,12 @@ func defaultDaemonSet(d *appsv1.DaemonSet) {
 	defaultPodSpec(&d.Spec.Template.Spec)
 }
 
-func defaultJob(j *batchv1.Job) { defaultJobSpec(&j.Spec) }
-
 func defaultCronJob(c *batchv1.CronJob) {
 	fillString(&c.Spec.ConcurrencyPolicy, batchv1.AllowConcurrent)
 	fill(&c.Spec.Suspend, false)
 	fill(&c.Spec.SuccessfulJobsHistoryLimit, 3)
 	fill(&c.Spec.FailedJobsHistoryLimit, 1)
 	defaultPodSpec(&c.Spec.JobTemplate.Spec.Template.Spec)
-}
-
-func defaultJobSpec(s *batchv1.JobSpec) {
-	if s.Completions == nil && s.Parallelism == nil {
-		fill(&s.Completions, 1)
-	}
-	fill(&s.Parallelism, 1)
-	fill(&s.BackoffLimit, 6)
-	fill(&s.CompletionMode, batchv1.NonIndexedCompletion)
-	fill(&s.Suspend, false)
-	fill(&s.ManualSelector, false)
-	fill(&s.PodReplacementPolicy, batchv1.TerminatingOrFailed)
-	defaultPodSpec(&s.Template.Spec)
 }
 
 func defaultPod(p *corev1.Pod) {
@@ -264,36 +249,4 @@ func defaultSecret(s *corev1.Secret) {
 		s.Data[name] = []byte(value)
 	}
 	s.StringData = nil
-}
-
-// defaultCustom fills in what the schema of Gateway API's HTTPRoute does: weight, group and kind of each backend.
-func defaultCustom(u *unstructured.Unstructured) {
-	if u.GetKind() != "HTTPRoute" {
-		return
-	}
-	rules, _, _ := unstructured.NestedSlice(u.Object, "spec", "rules")
-	for _, item := range rules {
-		rule, ok := item.(map[string]any)
-		if !ok {
-			continue
-		}
-		setMissing(rule, "matches", []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": "/"}}})
-		backends, _ := rule["backendRefs"].([]any)
-		for _, b := range backends {
-			if backend, ok := b.(map[string]any); ok {
-				setMissing(backend, "group", "")
-				setMissing(backend, "kind", "Service")
-				setMissing(backend, "weight", int64(1))
-			}
-		}
-	}
-	if rules != nil {
-		_ = unstructured.SetNestedSlice(u.Object, rules, "spec", "rules") // only fails where spec is no object, and it is one
-	}
-}
-
-func setMissing(m map[string]any, name string, value any) {
-	if _, ok := m[name]; !ok {
-		m[name] = value
-	}
 }

@@ -3,10 +3,8 @@ package registry
 import (
 	"strings"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -129,24 +127,6 @@ func qosClass(s *corev1.PodSpec) corev1.PodQOSClass {
 	default:
 		return corev1.PodQOSBurstable
 	}
-}
-
-// prepareJob gives a Job the selector that only its own pods match.
-func prepareJob(obj Object) {
-	j, ok := obj.(*batchv1.Job)
-	if !ok || (j.Spec.ManualSelector != nil && *j.Spec.ManualSelector) {
-		return
-	}
-	if j.Spec.Template.Labels == nil {
-		j.Spec.Template.Labels = map[string]string{}
-	}
-	for _, l := range []string{"controller-uid", batchv1.ControllerUidLabel} {
-		j.Spec.Template.Labels[l] = string(j.UID)
-	}
-	for _, l := range []string{"job-name", batchv1.JobNameLabel} {
-		j.Spec.Template.Labels[l] = j.Name
-	}
-	j.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.ControllerUidLabel: string(j.UID)}}
 }
 
 func isZero(v *intstr.IntOrString) bool {

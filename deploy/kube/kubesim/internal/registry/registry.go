@@ -133,6 +133,18 @@ func (r *Registry) list(resource, namespace string, match func(Object) bool) []O
 	return out
 }
 
+// Each shows every object of a resource, in no order. An empty namespace means all of them. It holds the registry, so look
+// must not call it.
+func (r *Registry) Each(resource, namespace string, look func(Object)) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for id, obj := range r.objects[resource] {
+		if namespace == "" || id.namespace == namespace {
+			look(obj)
+		}
+	}
+}
+
 // Count is how many objects of a resource are in a namespace.
 func (r *Registry) Count(resource, namespace string) int {
 	r.mu.RLock()

@@ -127,12 +127,20 @@ func applyScale(k *Kind, live Object, wanted *autoscalingv1.Scale, manager strin
 	return obj, nil
 }
 
-// ownScale makes the manager the owner of spec.replicas, as an update through the scale subresource does.
+// ownScale makes the manager the owner of spec.replicas, as an update through the scale subresource does. Replicas that
+// nobody owns stay so: the real server doesn't begin to track a Scale that has no managed fields.
 func ownScale(k *Kind, parent []metav1.ManagedFieldsEntry, manager string, now metav1.Time) ([]metav1.ManagedFieldsEntry, error) {
 	version := k.GroupVersion().String()
 	handler := managedfields.NewScaleHandler(parent, k.GroupVersion(), managedfields.ResourcePathMappings{
 		version: fieldpath.MakePathOrDie("spec", "replicas"),
 	})
+	before, err := handler.ToSubresource()
+	if err != nil {
+		return nil, fmt.Errorf("read managed fields: %w", err)
+	}
+	if len(before) == 0 {
+		return parent, nil
+	}
 	entry := metav1.ManagedFieldsEntry{
 		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate, Subresource: "scale", Time: &now,
 		APIVersion: "autoscaling/v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{"f:replicas":{}}}`),

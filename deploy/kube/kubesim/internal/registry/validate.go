@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
@@ -73,6 +74,8 @@ func validateOther(obj, live Object) field.ErrorList {
 		}
 	case *networkingv1.Ingress:
 		return validateIngress(o)
+	case *unstructured.Unstructured:
+		return validateCustom(o)
 	}
 	return nil
 }
@@ -143,21 +146,6 @@ func validateStatefulSetUpdate(obj, live *appsv1.StatefulSet, spec *field.Path) 
 		return field.ErrorList{field.Forbidden(spec, "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', 'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden")}
 	}
 	return nil
-}
-
-func validateJob(j *batchv1.Job, live Object, spec *field.Path) field.ErrorList {
-	at := spec.Child("template")
-	errs := validatePodSpec(&j.Spec.Template.Spec, at.Child("spec"))
-	if policy := j.Spec.Template.Spec.RestartPolicy; policy == corev1.RestartPolicyAlways {
-		errs = append(errs, field.NotSupported(at.Child("spec", "restartPolicy"), policy,
-			[]corev1.RestartPolicy{corev1.RestartPolicyNever, corev1.RestartPolicyOnFailure}))
-	}
-	if before, ok := live.(*batchv1.Job); ok {
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Selector, before.Spec.Selector, spec.Child("selector"))...)
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Template, before.Spec.Template, at)...)
-		errs = append(errs, validation.ValidateImmutableField(j.Spec.Completions, before.Spec.Completions, spec.Child("completions"))...)
-	}
-	return errs
 }
 
 func validateService(s *corev1.Service, live Object) field.ErrorList {

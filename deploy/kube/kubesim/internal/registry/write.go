@@ -123,7 +123,13 @@ func (r *Registry) Modify(resource, namespace, name string, w Write, edit func(O
 		if err != nil {
 			return nil, err
 		}
-		return obj, edit(obj)
+		if err := edit(obj); err != nil {
+			return nil, err
+		}
+		if equality.Semantic.DeepEqual(live, obj) { // most of what controllers report is no news
+			return live, nil
+		}
+		return obj, nil
 	})
 }
 
@@ -140,8 +146,8 @@ func (r *Registry) change(resource, namespace, name string, w Write, renew func(
 		return nil, err
 	}
 	obj, err := renew(k, live)
-	if err != nil {
-		return nil, err
+	if err != nil || obj == live {
+		return live, err
 	}
 	if obj, err = r.within(k, live, obj, w); err != nil {
 		return nil, err
