@@ -113,6 +113,9 @@ type operator struct{ *config.Config }
 
 func (o operator) Defaults(string) spec.Defaults {
 	d := spec.Defaults{TurnRed: o.GitLab.TurnRed}
+	for _, s := range o.Sources {
+		d.Sources = append(d.Sources, s.Name)
+	}
 	if o.Slack != nil {
 		d.Channel = o.Slack.Channel
 	}
