@@ -103,6 +103,11 @@ func (c *Config) readSecrets() error {
 			read("slack.token", &c.Slack.Token, c.Slack.TokenFile),
 			read("slack.signing_secret", &c.Slack.SigningSecret, c.Slack.SigningSecretFile))
 	}
+	for i, cl := range c.Clusters {
+		if cl.Agent != nil {
+			errs = append(errs, read(fmt.Sprintf("clusters[%d].agent.token", i), &cl.Agent.Token, cl.Agent.TokenFile))
+		}
+	}
 	for _, err := range errs {
 		if err != nil {
 			return err
