@@ -225,7 +225,7 @@ func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.Re
 		return nil, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: cluster %s doesn't know %s in %s", o.Title(), n.name, gvk.Kind, o.GetAPIVersion()), err)
 	}
 	if err != nil {
-		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: "the kinds of the cluster"})
+		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: allKinds})
 	}
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return nil, nil, refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s belongs to the whole cluster, and a delivery only changes its environment's namespace", o.Title()), nil)
