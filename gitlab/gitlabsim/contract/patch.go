@@ -141,6 +141,9 @@ func extra() []operation {
 		{http.MethodPost, "projects/*/merge_requests/*/discussions/*/notes", "answers in the thread of a command; not in the published document's subset"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*", "looks for such an answer before writing it"},
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*/notes", "the same"},
+		{http.MethodGet, "personal_access_tokens/self", "slipway doctor: the token's scopes; not in the subset"},
+		{http.MethodGet, "version", "slipway doctor: GitLab's version; not in the subset"},
+		{http.MethodGet, "groups/*/hooks", "slipway doctor: hooks of groups, which the published document lacks"},
 	}
 }
 
