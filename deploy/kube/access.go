@@ -80,7 +80,7 @@ func (c *Client) versionAndTime(ctx context.Context) (Condition, error) {
 	}
 	out := Condition{Version: sentence(info.GitVersion)}
 	if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		out.Skew = at.Sub(middle)
+		out.Skew = at.Add(time.Second / 2).Sub(middle) // the date is of the second that had begun
 	}
 	return out, nil
 }

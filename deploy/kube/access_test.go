@@ -116,7 +116,9 @@ func TestAnAccountThatSlipwayMayNotUseIsRefusedInWords(t *testing.T) {
 
 func TestAccessSaysWhatIsMissing(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
-		given := rules(t, func(n kube.Need) bool { return n.Resource != "secrets" && n.Resource != "pods/log" && n.Resource != "pods" })
+		given := rules(t, func(n kube.Need) bool {
+			return n.Resource != "secrets" && n.Resource != "pods/log" && n.Resource != "pods"
+		})
 		given = append(given, rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"get"}},
 			rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"*"}, ResourceNames: []string{"one"}})
 		w.slipway(given...)
