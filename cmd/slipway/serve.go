@@ -79,7 +79,11 @@ func describe(w io.Writer, cfg *config.Config) {
 	}
 	fmt.Fprintf(w, "console      %s\n", cfg.Console.Access)
 	for _, e := range cfg.Environments {
-		fmt.Fprintf(w, "environment  %s → %s/%s for %v\n", e.Name, e.Cluster, e.Namespace, e.Projects)
+		as := ""
+		if e.Impersonate != nil {
+			as = " as " + e.Impersonate.ServiceAccount
+		}
+		fmt.Fprintf(w, "environment  %s → %s/%s%s for %v\n", e.Name, e.Cluster, e.Namespace, as, e.Projects)
 	}
 	fmt.Fprintln(w, "ok")
 }

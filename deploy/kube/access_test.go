@@ -137,6 +137,20 @@ func TestAccessSaysWhatIsMissing(t *testing.T) {
 	})
 }
 
+func TestAccessIsAskedForOneByOneWhereRulesCannotBeListed(t *testing.T) {
+	t.Parallel()
+	w := simulated(t)
+	w.sim.AddAccount(kubesim.Account{
+		Namespace: "slipway", Name: "slipway", Token: "own", Namespaces: []string{w.namespace}, Unlisted: true,
+		Rules: append(rules(t, without("pods/log")), rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}),
+	})
+	w.options.Kubeconfig = w.sim.KubeconfigFor("own", w.namespace)
+	missing, err := w.client().Access(w.context(), kube.Needs())
+	if diff := cmp.Diff([]string{`- {apiGroups: [""], resources: [pods/log], verbs: [get]}`}, kube.RoleRules(missing)); diff != "" || err != nil {
+		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
 func TestAccessIsTheAccounts(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
 		account := w.account(rules(t, everything))

@@ -19,6 +19,7 @@ type account struct {
 	user       string
 	namespaces map[string]bool
 	rules      []rbacv1.PolicyRule // nil: everything in the namespaces
+	unlisted   bool
 }
 
 // Account is a service account of the cluster.
@@ -28,6 +29,9 @@ type Account struct {
 	// Namespaces are where it may do what the Rules say, and everything without Rules. It may do nothing elsewhere.
 	Namespaces []string
 	Rules      []rbacv1.PolicyRule
+	// Unlisted keeps the rules out of a SelfSubjectRulesReview, which then says that it is incomplete, as it does where
+	// an authorizer decides that can't list what it allows.
+	Unlisted bool
 }
 
 // AddToken lets a bearer token act in the namespaces, and nowhere else: that is answered 403. Its user is the default
@@ -44,7 +48,7 @@ func (s *Sim) AddToken(token string, namespaces []string) {
 
 // AddAccount adds a service account, or replaces it.
 func (s *Sim) AddAccount(a Account) {
-	known := account{user: serviceAccount(a.Namespace, a.Name), namespaces: set(a.Namespaces), rules: a.Rules}
+	known := account{user: serviceAccount(a.Namespace, a.Name), namespaces: set(a.Namespaces), rules: a.Rules, unlisted: a.Unlisted}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users[known.user] = known
@@ -182,6 +186,9 @@ func (s *Sim) rulesReview(w http.ResponseWriter, r *request, body []byte) {
 	review.TypeMeta = metav1.TypeMeta{APIVersion: authorizationGroup + "/v1", Kind: "SelfSubjectRulesReview"}
 	review.Status = authorizationv1.SubjectRulesReviewStatus{
 		ResourceRules: r.account.in(review.Spec.Namespace), NonResourceRules: []authorizationv1.NonResourceRule{},
+	}
+	if r.account.unlisted {
+		review.Status.ResourceRules, review.Status.Incomplete = []authorizationv1.ResourceRule{}, true
 	}
 	writeJSON(w, http.StatusCreated, review)
 }
