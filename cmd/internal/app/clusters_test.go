@@ -34,6 +34,13 @@ environments:
 	if len(c.by) != 2 { // with its own credentials, and as shop/deployer
 		t.Errorf("there are %d clients", len(c.by))
 	}
+	one, err := c.connect("far", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := c.connect("far", nil); err != nil || again != one {
+		t.Errorf("asked again, it is another client, %v", err)
+	}
 	target, err := c.Target(t.Context(), "shop/web", "review/a")
 	if err != nil || !strings.HasPrefix(target.Namespace, "shop-review-a-") {
 		t.Errorf("review/a lives in %s, %v", target.Namespace, err)

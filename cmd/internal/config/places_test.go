@@ -24,6 +24,7 @@ environments:
   - {name: review/long/*, projects: [shop/api], cluster: far, namespace: shop-long}
   - {name: review/long/named, projects: [shop/api], cluster: far, namespace: shop-named}
   - {name: review/long/named, projects: [shop/api], cluster: far, namespace: shop-second}
+  - {name: demo-*, projects: [shop/web], cluster: far, namespace: shop-demo}
 `
 
 func parsed(t *testing.T, file string) *Config {
@@ -66,7 +67,7 @@ func TestPlaces(t *testing.T) {
 			}
 		})
 	}
-	for _, name := range []string{"review/", "review", "reviews/x", "Review/x", "review/x/", "review/x\ny", "review/ä", "review/" + strings.Repeat("x", 250), ""} {
+	for _, name := range []string{"review/", "review", "demo-", "reviews/x", "Review/x", "review/x/", "review/x\ny", "review/ä", "review/" + strings.Repeat("x", 250), ""} {
 		if p, err := c.Place("shop/web", name); err == nil {
 			t.Errorf("%q lives in %s", name, p.Rules.Namespace)
 		}
