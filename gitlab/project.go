@@ -17,5 +17,5 @@ func (c *Client) Project(ctx context.Context, id int64) (pipeline.Project, error
 	if err != nil {
 		return pipeline.Project{}, c.failed(ctx, call{doing: "read the project", needs: "Reporter"}, resp, err)
 	}
-	return pipeline.Project{ID: p.ID, Path: p.PathWithNamespace, URL: safeURL(p.WebURL), DefaultBranch: p.DefaultBranch}, nil
+	return project(p), nil
 }

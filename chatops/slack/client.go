@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -117,18 +116,9 @@ func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 // Check asks Slack whether the token works and has the scopes that it needs. The error
 // says what to do.
 func (c *Client) Check(ctx context.Context) error {
-	granted, err := c.introduce(ctx)
-	if err != nil || len(granted) == 0 {
-		return err // Slack does not always tell the scopes
-	}
-	var missing []string
-	for _, scope := range scopes() {
-		if !slices.Contains(granted, scope) && (c.o.MatchEmail || !strings.HasPrefix(scope, "users:")) {
-			missing = append(missing, scope)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
+	missing, err := c.MissingScopes(ctx)
+	if err != nil || len(missing) == 0 {
+		return err
 	}
 	return &pipeline.Failure{
 		Code: pipeline.ReasonRefused, Permanent: true,

@@ -80,7 +80,11 @@ func describe(w io.Writer, cfg *config.Config) {
 	}
 	fmt.Fprintf(w, "console      %s\n", cfg.Console.Access)
 	for _, e := range cfg.Environments {
-		fmt.Fprintf(w, "environment  %s → %s/%s for %v\n", e.Name, e.Cluster, e.Namespace, e.Projects)
+		as := ""
+		if e.Impersonate != nil {
+			as = " as " + e.Impersonate.ServiceAccount
+		}
+		fmt.Fprintf(w, "environment  %s → %s/%s%s for %v\n", e.Name, e.Cluster, e.Namespace, as, e.Projects)
 	}
 	if len(cfg.Checks.Hosts) > 0 {
 		fmt.Fprintf(w, "checks       may ask %s\n", strings.Join(cfg.Checks.Hosts, ", "))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -22,14 +24,19 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
-// Options says which cluster, and how to talk to it. One of Kubeconfig, KubeconfigPath and InCluster is given.
+// Options says which cluster, and how to talk to it. One of Kubeconfig, KubeconfigPath, InCluster and Server is given.
 type Options struct {
 	Name           string // of the cluster, for people; required
 	Kubeconfig     []byte
 	KubeconfigPath string
 	Context        string // of the kubeconfig; "" is its current one
 	InCluster      bool   // the service account of the pod that Slipway runs in
-	UserAgent      string // default "slipway"
+	// Server is the API's address, for a cluster that has no kubeconfig: an agent's proxy. It goes with BearerToken, and
+	// with CAFile (PEM) where the system doesn't trust its certificate.
+	Server, BearerToken, CAFile string
+	// As lets the cluster treat Slipway as a service account of its own; the zero value is nobody.
+	As        ServiceAccount
+	UserAgent string // default "slipway"
 	// Timeout of one request that isn't a watch; default 20 s.
 	Timeout time.Duration
 	// QPS and Burst bound the requests a second. client-go's own 5 and 10 would slow deliveries down silently; the
@@ -38,10 +45,27 @@ type Options struct {
 	Burst int
 }
 
+// ServiceAccount is one of a cluster's.
+type ServiceAccount struct{ Namespace, Name string }
+
+// String is "namespace/name", "" for nobody.
+func (s ServiceAccount) String() string {
+	if s == (ServiceAccount{}) {
+		return ""
+	}
+	return s.Namespace + "/" + s.Name
+}
+
+// user is what the cluster calls the account.
+func (s ServiceAccount) user() string { return "system:serviceaccount:" + s.Namespace + ":" + s.Name }
+
 // Client is a connection to one cluster. It is safe for concurrent use.
 type Client struct {
 	name    string
 	timeout time.Duration
+	as      ServiceAccount
+	http    *http.Client
+	server  *url.URL
 	dynamic dynamic.Interface
 	typed   kubernetes.Interface
 	cache   discovery.CachedDiscoveryInterfaceWithContext
@@ -68,6 +92,14 @@ func New(o Options) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
 	}
+	if o.As != (ServiceAccount{}) {
+		if o.As.Namespace == "" || o.As.Name == "" {
+			return nil, fmt.Errorf("kube: cluster %s: a service account has a namespace and a name", o.Name)
+		}
+		// The user alone: the cluster adds the groups of a service account by itself, and naming them would take the
+		// right to impersonate groups, which no Role of a namespace can give.
+		config.Impersonate = rest.ImpersonationConfig{UserName: o.As.user()}
+	}
 	config.QPS, config.Burst = o.QPS, o.Burst
 	if config.QPS <= 0 {
 		config.QPS = 100
@@ -80,38 +112,52 @@ func New(o Options) (*Client, error) {
 	}
 	config.Timeout = 0                        // it would end watches too; requests get theirs by context
 	config.WarningHandler = rest.NoWarnings{} // they would go to standard error
-	c := &Client{name: o.Name, timeout: o.Timeout, written: map[writtenKey]written{}}
+	c := &Client{name: o.Name, timeout: o.Timeout, as: o.As, written: map[writtenKey]written{}}
 	if c.timeout <= 0 {
 		c.timeout = 20 * time.Second
 	}
-	client, err := rest.HTTPClientFor(config)
+	if err := c.connect(config); err != nil {
+		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+	}
+	return c, nil
+}
+
+// connect makes the clients, which share their connections. Nothing is sent yet.
+func (c *Client) connect(config *rest.Config) error {
+	var err error
+	if c.server, _, err = rest.DefaultServerUrlFor(config); err != nil {
+		return err
+	}
+	if c.http, err = rest.HTTPClientFor(config); err != nil {
+		return err
+	}
+	if c.dynamic, err = dynamic.NewForConfigAndClient(config, c.http); err != nil {
+		return err
+	}
+	if c.typed, err = kubernetes.NewForConfigAndClient(config, c.http); err != nil {
+		return err
+	}
+	found, err := discovery.NewDiscoveryClientForConfigAndClient(config, c.http)
 	if err != nil {
-		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
-	}
-	if c.dynamic, err = dynamic.NewForConfigAndClient(config, client); err != nil {
-		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
-	}
-	if c.typed, err = kubernetes.NewForConfigAndClient(config, client); err != nil {
-		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
-	}
-	found, err := discovery.NewDiscoveryClientForConfigAndClient(config, client)
-	if err != nil {
-		return nil, fmt.Errorf("kube: cluster %s: %w", o.Name, err)
+		return err
 	}
 	c.cache = memory.NewMemCacheClientWithContext(found)
 	c.mapper = restmapper.NewDeferredDiscoveryRESTMapperWithContext(c.cache)
-	return c, nil
+	return nil
 }
 
 func restConfig(o Options) (*rest.Config, error) {
 	given := 0
-	for _, is := range []bool{len(o.Kubeconfig) > 0, o.KubeconfigPath != "", o.InCluster} {
+	for _, is := range []bool{len(o.Kubeconfig) > 0, o.KubeconfigPath != "", o.InCluster, o.Server != ""} {
 		if is {
 			given++
 		}
 	}
 	if given != 1 {
-		return nil, errors.New("one of kubeconfig, its path and in-cluster must be given")
+		return nil, errors.New("one of kubeconfig, its path, in-cluster and a server must be given")
+	}
+	if o.Server != "" {
+		return &rest.Config{Host: o.Server, BearerToken: o.BearerToken, TLSClientConfig: rest.TLSClientConfig{CAFile: o.CAFile}}, nil
 	}
 	if o.InCluster {
 		config, err := rest.InClusterConfig()
@@ -179,7 +225,7 @@ func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.Re
 		return nil, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: cluster %s doesn't know %s in %s", o.Title(), n.name, gvk.Kind, o.GetAPIVersion()), err)
 	}
 	if err != nil {
-		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: "the kinds of the cluster"})
+		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: allKinds})
 	}
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return nil, nil, refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s belongs to the whole cluster, and a delivery only changes its environment's namespace", o.Title()), nil)

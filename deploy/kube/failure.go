@@ -18,6 +18,9 @@ import (
 
 const maxDetail = 500 // characters
 
+// allKinds stands for a resource where the cluster is asked what it serves.
+const allKinds = "the kinds of the cluster"
+
 // attempt is what was tried.
 type attempt struct {
 	verb      string // get, list, watch, apply, delete
@@ -107,6 +110,12 @@ func (c *Client) translate(s metav1.Status, a attempt) *pipeline.Failure {
 
 func (c *Client) forbidden(s metav1.Status, a attempt, message string) *pipeline.Failure {
 	f := &pipeline.Failure{Code: pipeline.ReasonForbidden, Permanent: true, Detail: about(a.title, message)}
+	// Everybody may ask for the kinds, so that only the impersonation can be what is refused then. client-go drops the
+	// cluster's words.
+	if c.as != (ServiceAccount{}) && (a.resource == allKinds || strings.Contains(s.Message, "cannot impersonate")) {
+		f.Detail = fmt.Sprintf("Slipway may not act as service account %s in namespace %s of cluster %s; its own account needs the verb impersonate on it", c.as.Name, c.as.Namespace, c.name)
+		return f
+	}
 	if m := regexp.MustCompile(`User "([^"]*)" cannot (\w+) resource "([^"]*)"`).FindStringSubmatch(s.Message); m != nil {
 		f.Detail = fmt.Sprintf("%s may not %s %s in namespace %s of cluster %s", m[1], m[2], resourceName(m[3], a), a.namespace, c.name)
 		return f

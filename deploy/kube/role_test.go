@@ -2,9 +2,11 @@ package kube_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
 
@@ -27,6 +29,29 @@ func documentedRole(t *testing.T) rbacv1.Role {
 	}
 	t.Fatal("docs/kubernetes.md has no Role")
 	return rbacv1.Role{}
+}
+
+// rights are single ones, such as "get pods".
+func rights(rules []rbacv1.PolicyRule) []string {
+	var out []string
+	for _, r := range rules {
+		for _, group := range r.APIGroups {
+			for _, resource := range r.Resources {
+				for _, verb := range r.Verbs {
+					out = append(out, strings.TrimSuffix(verb+" "+resource+"."+group, "."))
+				}
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestDocumentedRoleIsWhatTheDoctorAsksFor(t *testing.T) {
+	t.Parallel()
+	if diff := cmp.Diff(rights(rules(t, everything)), rights(documentedRole(t).Rules)); diff != "" {
+		t.Errorf("needs.go (-) and docs/kubernetes.md (+):\n%s", diff)
+	}
 }
 
 func TestDocumentedRoleIsEnough(t *testing.T) {

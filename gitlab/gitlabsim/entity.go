@@ -165,10 +165,16 @@ func (g *GitLab) jobEntity(p *project, pl *Pipeline, j *Job) obj {
 }
 
 func (g *GitLab) hookEntity(p *project, h *Hook) obj {
+	e := g.anyHookEntity(h)
+	e["project_id"] = p.ID
+	return e
+}
+
+func (g *GitLab) anyHookEntity(h *Hook) obj {
 	e := obj{
-		"id": h.ID, "url": h.URL, "name": orNil(h.Name), "description": orNil(h.Description), "created_at": apiTime(h.CreatedAt), "project_id": p.ID,
+		"id": h.ID, "url": h.URL, "name": orNil(h.Name), "description": orNil(h.Description), "created_at": apiTime(h.CreatedAt),
 		"alert_status": g.alertStatus(h), "disabled_until": apiTime(h.DisabledUntil), "token_present": h.Token != "",
-		"signing_token_present": h.SigningToken != "", "enable_ssl_verification": true, "url_variables": []any{}, "custom_headers": []any{},
+		"signing_token_present": h.SigningToken != "", "enable_ssl_verification": !h.SkipVerification, "url_variables": []any{}, "custom_headers": []any{},
 	}
 	for _, toggle := range hookToggles() {
 		e[toggle] = h.Events[toggle]

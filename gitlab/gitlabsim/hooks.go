@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,6 +59,7 @@ type Hook struct {
 	Name, Description string
 	Token             string          // sent as X-Gitlab-Token
 	SigningToken      string          // whsec_…, signs what is sent
+	SkipVerification  bool            // the receiver's certificate isn't verified
 	Events            map[string]bool // by the REST API's names: merge_requests_events, note_events, …
 	Failures          int             // in a row
 	DisabledUntil     time.Time
@@ -93,6 +95,37 @@ func (g *GitLab) AddHook(projectID int64, h Hook) (int64, error) {
 func (g *GitLab) addHook(p *project, h *Hook) {
 	h.ID, h.CreatedAt = g.next("hook"), g.now()
 	p.hooks = append(p.hooks, h)
+}
+
+// AddGroupHook registers a hook of a group, which fires for all projects below it, and returns its id. Without Events
+// it gets all.
+func (g *GitLab) AddGroupHook(path string, h Hook) (int64, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gr := g.groups[path]
+	if gr == nil {
+		return 0, fmt.Errorf("add hook to group %s: no such group", path)
+	}
+	if h.Events == nil {
+		h.Events = allEvents()
+	}
+	if why := checkHook(&h); why != "" {
+		return 0, fmt.Errorf("add hook to group %s: %s", path, why)
+	}
+	h.ID, h.CreatedAt = g.next("hook"), g.now()
+	gr.hooks = append(gr.hooks, &h)
+	return h.ID, nil
+}
+
+// hooksOf are the hooks of a project and of the groups above it; the lock is held.
+func (g *GitLab) hooksOf(p *project) []*Hook {
+	all := slices.Clone(p.hooks)
+	for path := namespace(p.Path); path != ""; path = namespace(path) {
+		if gr := g.groups[path]; gr != nil {
+			all = append(all, gr.hooks...)
+		}
+	}
+	return all
 }
 
 func checkHook(h *Hook) string {
@@ -166,7 +199,7 @@ func (g *GitLab) resend(d *delivery) *delivery {
 func (g *GitLab) emit(p *project, toggle string, payload obj) {
 	defer g.changed()
 	var body []byte
-	for _, h := range p.hooks {
+	for _, h := range g.hooksOf(p) {
 		if !h.Events[toggle] || !g.executable(h) {
 			continue
 		}

@@ -282,3 +282,24 @@ func TestHooksOfTheAPI(t *testing.T) {
 	}
 	w.obeysContract()
 }
+
+func TestHookOfAGroupFiresForProjectsBelowIt(t *testing.T) {
+	w := newWorld(t, gitlabsim.Options{})
+	w.addHook()
+	before := w.g.Snapshot().Projects[0].Path
+	group, _, _ := strings.Cut(before, "/")
+	if _, err := w.g.AddGroupHook("none", gitlabsim.Hook{URL: "http://127.0.0.1:9"}); err == nil {
+		t.Error("a group that is not there got a hook")
+	}
+	id, err := w.g.AddGroupHook(group, gitlabsim.Hook{URL: "http://127.0.0.1:9", Events: map[string]bool{"merge_requests_events": true}})
+	must(t, err)
+	w.open("Add a shelf")
+	w.quiet()
+	sent := map[int64]int{}
+	for _, d := range w.g.Deliveries() {
+		sent[d.HookID]++
+	}
+	if sent[id] != 1 || len(sent) != 2 {
+		t.Errorf("sent %v, want one by hook %d and some by the project's", sent, id)
+	}
+}

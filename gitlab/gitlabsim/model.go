@@ -222,6 +222,7 @@ type commit struct {
 type group struct {
 	Group
 	members map[int64]int
+	hooks   []*Hook
 }
 
 type project struct {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // TokenKind says what sort of access token it is.
@@ -140,6 +141,15 @@ func (g *GitLab) RevokeToken(value string) {
 	defer g.mu.Unlock()
 	if t := g.tokens[value]; t != nil {
 		t.revoked = true
+	}
+}
+
+// SetTokenExpiry says on which day a token ends. It works on all the same: a test's days are not GitLab's.
+func (g *GitLab) SetTokenExpiry(value string, day time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if t := g.tokens[value]; t != nil {
+		t.expires = day
 	}
 }
 

@@ -63,6 +63,9 @@ func (c *call) configure(h *Hook) {
 			*into = s
 		}
 	}
+	if _, given := c.text("enable_ssl_verification"); given {
+		h.SkipVerification = !c.flag("enable_ssl_verification")
+	}
 	for _, toggle := range hookToggles() {
 		if _, given := c.text(toggle); given {
 			h.Events[toggle] = c.flag(toggle)

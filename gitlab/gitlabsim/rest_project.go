@@ -105,13 +105,8 @@ func groupMember(c *call, levelOf func(*group, int64) int) answer {
 	if err != nil {
 		return *err
 	}
-	var gr *group
-	for path, candidate := range c.g.groups {
-		if path == c.vars["id"] || strconv.FormatInt(candidate.ID, 10) == c.vars["id"] {
-			gr = candidate
-		}
-	}
-	if gr == nil || !c.seesGroup(gr.Path) {
+	gr := c.group()
+	if gr == nil {
 		return notFound("Group")
 	}
 	level := levelOf(gr, id)

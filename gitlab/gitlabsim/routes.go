@@ -31,6 +31,10 @@ func (g *GitLab) table() []route {
 
 	get("user", 0, getSelf)
 	get("users", 0, listUsers)
+	get("personal_access_tokens/self", 0, getOwnToken)
+	get("version", 0, getVersion)
+	get("groups/:id/projects", 0, listGroupProjects)
+	get("groups/:id/hooks", 0, listGroupHooks)
 	get("groups/:id/members/:user_id", 0, getDirectGroupMember)
 	get("groups/:id/members/all/:user_id", 0, getGroupMember)
 

@@ -64,6 +64,7 @@ type token struct {
 	kind    TokenKind
 	scopes  []string
 	revoked bool
+	expires time.Time // zero: never
 }
 
 // New returns a GitLab without users and projects. Close it: it has workers of its own.

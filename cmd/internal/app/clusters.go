@@ -19,49 +19,72 @@ type clusters struct {
 	cfg *config.Config
 	log *slog.Logger
 	mu  sync.Mutex
-	by  map[string]*kube.Client
+	by  map[identity]*kube.Client
+}
+
+// identity is a cluster, and whom Slipway acts as there.
+type identity struct {
+	cluster string
+	as      kube.ServiceAccount // nobody: with its own credentials
 }
 
 func newClusters(cfg *config.Config, log *slog.Logger) *clusters {
-	return &clusters{cfg: cfg, log: log, by: map[string]*kube.Client{}}
+	return &clusters{cfg: cfg, log: log, by: map[identity]*kube.Client{}}
 }
 
 // Target implements deploy.Clusters.
 func (c *clusters) Target(_ context.Context, project, environment string) (deploy.Target, error) {
-	rules, err := c.cfg.Environment(project, environment)
+	place, err := c.cfg.Place(project, environment)
 	if err != nil {
 		return deploy.Target{}, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: err.Error(), Permanent: true, Unchanged: true}
 	}
-	cluster, err := c.connect(rules.Cluster)
+	rules := place.Rules
+	cluster, err := c.connect(rules.Cluster, place.As)
 	if err != nil {
 		return deploy.Target{}, err
 	}
 	return deploy.Target{Cluster: cluster.Namespace(rules.Namespace), Name: rules.Cluster, Namespace: rules.Namespace}, nil
 }
 
-func (c *clusters) connect(name string) (*kube.Client, error) {
+// connect gives the one client of a cluster and an identity there; as is nil for Slipway's own.
+func (c *clusters) connect(name string, as *config.Impersonate) (*kube.Client, error) {
+	id := identity{cluster: name}
+	if as != nil {
+		id.as = kube.ServiceAccount{Namespace: as.Namespace, Name: as.ServiceAccount}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := c.by[name]; k != nil {
+	if k := c.by[id]; k != nil {
 		return k, nil
 	}
-	for _, cl := range c.cfg.Clusters {
-		if cl.Name != name {
+	for i := range c.cfg.Clusters {
+		if c.cfg.Clusters[i].Name != name {
 			continue
 		}
-		k, err := kube.New(kube.Options{Name: name, InCluster: cl.InCluster, KubeconfigPath: cl.Kubeconfig, Context: cl.Context})
+		o := way(&c.cfg.Clusters[i])
+		o.As = id.as
+		k, err := kube.New(o)
 		if err != nil {
 			return nil, &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: fmt.Sprintf("Slipway cannot use cluster %s, and its log says why", name), Unchanged: true, Err: err}
 		}
-		c.by[name] = k
+		c.by[id] = k
 		return k, nil
 	}
 	return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: fmt.Sprintf("cluster %q is not configured", name), Permanent: true, Unchanged: true}
 }
 
+// way is how a cluster is reached.
+func way(cl *config.Cluster) kube.Options {
+	o := kube.Options{Name: cl.Name, InCluster: cl.InCluster, KubeconfigPath: cl.Kubeconfig, Context: cl.Context}
+	if cl.Agent != nil {
+		o.Server, o.BearerToken, o.CAFile = cl.Agent.Server(), cl.Agent.Bearer().Reveal(), cl.Agent.CAFile
+	}
+	return o
+}
+
 // ping asks a cluster for its version.
 func (c *clusters) ping(ctx context.Context, name string) (string, error) {
-	k, err := c.connect(name)
+	k, err := c.connect(name, nil)
 	if err != nil {
 		return "", err
 	}

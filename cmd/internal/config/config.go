@@ -14,14 +14,10 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
-
-	"gitlab.com/slipway-cd/slipway/pipeline"
-	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 const maxFile = 1 << 20
@@ -117,32 +113,6 @@ type Slack struct {
 	APIURL     string `yaml:"api_url"` // default https://slack.com/api/
 }
 
-// Cluster is a Kubernetes cluster.
-type Cluster struct {
-	Name       string `yaml:"name"`
-	InCluster  bool   `yaml:"in_cluster"` // the one that Slipway itself runs in
-	Kubeconfig string `yaml:"kubeconfig"` // path
-	Context    string `yaml:"context"`    // "" is the file's current one
-}
-
-// Environment maps a GitLab environment of some projects to a place in a cluster, with
-// the rules that a pipeline file cannot weaken.
-type Environment struct {
-	Name      string   `yaml:"name"`
-	Projects  []string `yaml:"projects"` // paths; * stands for one part, ** at the end for the rest
-	Cluster   string   `yaml:"cluster"`
-	Namespace string   `yaml:"namespace"`
-	URL       string   `yaml:"url"`  // of the live app
-	Tier      string   `yaml:"tier"` // production, staging, testing, development or other
-	// Judged: nothing is deployed here without an approved judgement before it.
-	Judged    bool     `yaml:"judged"`
-	Approvers []string `yaml:"approvers"` // user:NAME, group:PATH or role:ROLE
-	Not       []string `yaml:"not"`       // author, merger or user:NAME
-	// Branches that may be deployed from, such as release/*; without one only the project's
-	// default branch, which GitLab protects.
-	Branches []string `yaml:"branches"`
-}
-
 // Keep says what is removed when.
 type Keep struct {
 	Days int `yaml:"days"` // finished deliveries; default 90
@@ -208,6 +178,11 @@ func (c *Config) setDefaults() {
 	}
 	c.URL = strings.TrimRight(c.URL, "/")
 	c.GitLab.URL = strings.TrimRight(c.GitLab.URL, "/")
+	for _, cl := range c.Clusters {
+		if cl.Agent != nil {
+			cl.Agent.KAS = strings.TrimRight(cl.Agent.KAS, "/")
+		}
+	}
 	for i := range c.Environments {
 		fill(&c.Environments[i].Tier, "other")
 	}
@@ -291,118 +266,7 @@ func (s *Slack) check() error {
 	return nil
 }
 
-func (c *Config) checkPlaces() error {
-	clusters := map[string]bool{}
-	for i, cl := range c.Clusters {
-		switch {
-		case cl.Name == "":
-			return fmt.Errorf("clusters[%d].name: missing", i)
-		case clusters[cl.Name]:
-			return fmt.Errorf("clusters[%d].name: %q is there twice", i, cl.Name)
-		case cl.InCluster && (cl.Kubeconfig != "" || cl.Context != ""):
-			return fmt.Errorf("clusters[%d]: in_cluster and kubeconfig exclude each other", i)
-		case !cl.InCluster && cl.Kubeconfig == "":
-			return fmt.Errorf("clusters[%d]: kubeconfig (a path) or in_cluster: true is required", i)
-		}
-		clusters[cl.Name] = true
-	}
-	for i, e := range c.Environments {
-		if err := e.check(clusters); err != nil {
-			return fmt.Errorf("environments[%d]%w", i, err)
-		}
-	}
-	return c.checkJudged()
-}
-
-// checkJudged refuses a way around a judgement: another environment in the same namespace
-// that asks for none.
-func (c *Config) checkJudged() error {
-	for i, e := range c.Environments {
-		for _, o := range c.Environments {
-			if !e.Judged && o.Judged && e.Cluster == o.Cluster && e.Namespace == o.Namespace {
-				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which is judged; let %s be judged too, or have a namespace of its own",
-					i, e.Namespace, o.Name, e.Name)
-			}
-		}
-	}
-	return nil
-}
-
-func (e *Environment) check(clusters map[string]bool) error {
-	switch {
-	case e.Name == "":
-		return errors.New(".name: missing")
-	case len(e.Projects) == 0:
-		return fmt.Errorf(".projects: missing; name the projects that may deploy to %s", e.Name)
-	case !clusters[e.Cluster]:
-		return fmt.Errorf(".cluster: %q is not among the clusters", e.Cluster)
-	case e.Namespace == "":
-		return errors.New(".namespace: missing")
-	case e.URL != "" && !isURL(e.URL):
-		return fmt.Errorf(".url: %q is not an http or https address", e.URL)
-	case !slices.Contains([]string{"production", "staging", "testing", "development", "other"}, e.Tier):
-		return fmt.Errorf(".tier: %q is not production, staging, testing, development or other", e.Tier)
-	}
-	for _, p := range e.Projects {
-		if _, err := path.Match(p, ""); err != nil {
-			return fmt.Errorf(".projects: %q is not a pattern", p)
-		}
-	}
-	for _, b := range e.Branches {
-		if _, err := path.Match(b, ""); err != nil || b == "" {
-			return fmt.Errorf(".branches: %q is not a pattern", b)
-		}
-	}
-	if err := e.rule().Validate(); err != nil {
-		return fmt.Errorf(".approvers: %w", err)
-	}
-	return nil
-}
-
-func (e *Environment) rule() policy.Rule {
-	return policy.Rule{Approvers: e.Approvers, Not: e.Not}
-}
-
 func isURL(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
-}
-
-// Environment gives the rules of a project's environment. The error says which
-// environments the project may use.
-func (c *Config) Environment(project, name string) (pipeline.EnvironmentRules, error) {
-	var usable []string
-	for i := range c.Environments {
-		e := &c.Environments[i]
-		if !e.allows(project) {
-			continue
-		}
-		if e.Name == name {
-			return pipeline.EnvironmentRules{
-				Cluster: e.Cluster, Namespace: e.Namespace, URL: e.URL, Tier: e.Tier, Judged: e.Judged, Rule: e.rule(), Branches: e.Branches,
-			}, nil
-		}
-		if !slices.Contains(usable, e.Name) {
-			usable = append(usable, e.Name)
-		}
-	}
-	if len(usable) == 0 {
-		return pipeline.EnvironmentRules{}, fmt.Errorf("project %s may not deploy anywhere; an operator has to add it to an environment", project)
-	}
-	return pipeline.EnvironmentRules{}, fmt.Errorf("project %s may not deploy to %q; it may use %s", project, name, strings.Join(usable, ", "))
-}
-
-// Knows tells whether the project may use any environment.
-func (c *Config) Knows(project string) bool {
-	return slices.ContainsFunc(c.Environments, func(e Environment) bool { return e.allows(project) })
-}
-
-func (e *Environment) allows(project string) bool {
-	return slices.ContainsFunc(e.Projects, func(pattern string) bool {
-		if prefix, ok := strings.CutSuffix(pattern, "/**"); ok {
-			return strings.HasPrefix(project, prefix+"/")
-		}
-		ok, err := path.Match(pattern, project)
-		return err == nil && ok
-	})
 }

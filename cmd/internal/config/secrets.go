@@ -118,6 +118,11 @@ func (c *Config) readSecrets() error {
 			errs = append(errs, read(at+"token", &p.Token, p.TokenFile), read(at+"password", &p.Password, p.PasswordFile))
 		}
 	}
+	for i, cl := range c.Clusters {
+		if cl.Agent != nil {
+			errs = append(errs, read(fmt.Sprintf("clusters[%d].agent.token", i), &cl.Agent.Token, cl.Agent.TokenFile))
+		}
+	}
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -48,6 +48,7 @@ var ours = map[string][]string{
 	"handlers":                       {},
 	"handlers/web":                   {"pipeline"},
 	"cmd/internal/config":            {"pipeline", "pipeline/policy"},
+	"cmd/internal/doctor":            {"cmd/internal/config", "deploy/kube", "gitlab", "pipeline", "pipeline/policy", "store"},
 	"cmd/internal/importtest":        {},
 	"cmd/internal/world":             {"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim"},
 	"cmd/internal/demo":              {"*"},

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -82,7 +81,9 @@ func (s *Sim) serveResources(w http.ResponseWriter, gv string) {
 	}
 	if gv == authorizationGroup+"/v1" {
 		list.APIResources = append(list.APIResources, metav1.APIResource{
-			Name: reviews, SingularName: "selfsubjectaccessreview", Kind: "SelfSubjectAccessReview", Verbs: metav1.Verbs{"create"},
+			Name: accessReviews, SingularName: "selfsubjectaccessreview", Kind: "SelfSubjectAccessReview", Verbs: metav1.Verbs{"create"},
+		}, metav1.APIResource{
+			Name: rulesReviews, SingularName: "selfsubjectrulesreview", Kind: "SelfSubjectRulesReview", Verbs: metav1.Verbs{"create"},
 		})
 	}
 	if len(list.APIResources) == 0 {
@@ -112,29 +113,4 @@ func describe(k *registry.Kind) []metav1.APIResource {
 		sub("log", k.Kind, "get")
 	}
 	return out
-}
-
-const reviews = "selfsubjectaccessreviews"
-
-// serveReview answers whether the asking token may do something.
-func (s *Sim) serveReview(w http.ResponseWriter, r *request) {
-	if r.resource != reviews || r.verb != "create" {
-		notThere(w)
-		return
-	}
-	body, err := readBody(r)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	review := &authorizationv1.SelfSubjectAccessReview{}
-	if err := s.reg.DecodeInto(body, mediaType(r), review); err != nil {
-		writeError(w, err)
-		return
-	}
-	review.TypeMeta = metav1.TypeMeta{APIVersion: "authorization.k8s.io/v1", Kind: "SelfSubjectAccessReview"}
-	if a := review.Spec.ResourceAttributes; a != nil {
-		review.Status.Allowed = r.account.allows(a.Namespace)
-	}
-	writeJSON(w, http.StatusCreated, review)
 }

@@ -54,6 +54,11 @@ func (s *Sim) serve(w http.ResponseWriter, r *http.Request) {
 		writeError(w, apierrors.NewUnauthorized("Unauthorized"))
 		return
 	}
+	who, err := s.impersonated(who, r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
 	if s.serveDiscovery(w, r, path) {
 		return
 	}
@@ -151,23 +156,15 @@ func (r *request) authorize() error {
 	if r.resource == registry.Namespaces {
 		namespace = r.name
 	}
-	if r.account.allows(namespace) {
-		return nil
-	}
 	resource := r.resource
 	if r.subresource != "" {
 		resource += "/" + r.subresource
 	}
-	where := "at the cluster scope"
-	if namespace != "" {
-		where = fmt.Sprintf("in the namespace %q", namespace)
+	if r.account.allows(namespace, r.verb, r.group.Group, resource, r.name) {
+		return nil
 	}
 	return apierrors.NewForbidden(r.kind.GroupResource(), r.name, fmt.Errorf("User %q cannot %s resource %q in API group %q %s", //nolint:staticcheck // the API server's wording
-		r.account.user, r.verb, resource, r.group.Group, where))
-}
-
-func (a account) allows(namespace string) bool {
-	return a.namespaces == nil || a.namespaces[namespace]
+		r.account.user, r.verb, resource, r.group.Group, scope(namespace)))
 }
 
 func readBody(r *request) ([]byte, error) {

@@ -89,6 +89,7 @@ type Sim struct {
 
 	mu       sync.RWMutex
 	accounts map[string]account // by token
+	users    map[string]account // by what the cluster calls them, to impersonate
 	server   *http.Server
 	listener net.Listener
 
@@ -97,19 +98,13 @@ type Sim struct {
 	running  sync.WaitGroup
 }
 
-// account is who a token stands for; namespaces is nil for the administrator.
-type account struct {
-	user       string
-	namespaces map[string]bool
-}
-
 // New makes a cluster and starts its controllers; Close stops them. Start serves it, or Handler for a server of your own.
 func New(opts Options) (*Sim, error) {
 	opts, err := opts.filled()
 	if err != nil {
 		return nil, err
 	}
-	s := &Sim{opts: opts, accounts: map[string]account{opts.Token: {user: "kubernetes-admin"}}, done: make(chan struct{})}
+	s := &Sim{opts: opts, accounts: map[string]account{opts.Token: {user: "kubernetes-admin"}}, users: map[string]account{}, done: make(chan struct{})}
 	s.Faults = newFaults()
 	if s.reg, err = registry.New(registry.Options{Now: opts.Now, History: opts.History, Admit: s.Faults.admit}); err != nil {
 		return nil, fmt.Errorf("kubesim: %w", err)
@@ -179,21 +174,6 @@ func (s *Sim) Token() string { return s.opts.Token }
 
 // CA is the PEM certificate that the server's own can be verified with.
 func (s *Sim) CA() []byte { return s.cert.pem }
-
-// AddToken lets a bearer token act in the namespaces, and nowhere else: that is answered 403. Its user is the default
-// service account of the first namespace.
-func (s *Sim) AddToken(token string, namespaces []string) {
-	a := account{user: "system:anonymous", namespaces: map[string]bool{}}
-	for i, ns := range namespaces {
-		a.namespaces[ns] = true
-		if i == 0 {
-			a.user = "system:serviceaccount:" + ns + ":default"
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.accounts[token] = a
-}
 
 // Close stops serving and the controllers, and waits for both.
 func (s *Sim) Close() error {

@@ -2,6 +2,7 @@ package kubesuite
 
 import (
 	"encoding/json"
+	"slices"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +16,7 @@ func accessTests() []test {
 		{"who has no token is unauthorized", noToken},
 		{"who may not is told who they are, what they tried and where", forbiddenWords},
 		{"who asks is told what they may do", selfReview},
+		{"who asks is told all that they may do", rulesReview},
 		{"the server tells its version", serverVersion},
 	}
 }
@@ -87,6 +89,25 @@ func selfReview(e *env) {
 		got, err := client.AuthorizationV1().SelfSubjectAccessReviews().Create(e.ctx, review, metav1.CreateOptions{})
 		if err != nil || got.Status.Allowed != want {
 			e.Errorf("may patch deployments in %s: %v, %v; want %v", namespace, got, err, want)
+		}
+	}
+}
+
+func rulesReview(e *env) {
+	client := e.limited()
+	for namespace, want := range map[string]bool{e.ns: true, "default": false} {
+		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}
+		got, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(e.ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			e.Error(err)
+			continue
+		}
+		may := slices.ContainsFunc(got.Status.ResourceRules, func(r authorizationv1.ResourceRule) bool {
+			has := func(list []string, one string) bool { return slices.Contains(list, one) || slices.Contains(list, "*") }
+			return has(r.Verbs, "patch") && has(r.APIGroups, "apps") && has(r.Resources, "deployments")
+		})
+		if may != want || got.Status.Incomplete {
+			e.Errorf("rules in %s: %+v; want patch deployments %v", namespace, got.Status, want)
 		}
 	}
 }

@@ -143,6 +143,9 @@ func extra() []operation {
 		{http.MethodGet, "projects/*/merge_requests/*/discussions/*/notes", "the same"},
 		{http.MethodGet, "projects/*/pipelines/*/variables", "finds a CI pipeline that was started before, by its variable"},
 		{http.MethodGet, "projects/*/pipelines/*/test_report", "names the tests that failed; the document's subset has only the summary"},
+		{http.MethodGet, "personal_access_tokens/self", "slipway doctor: the token's scopes; not in the subset"},
+		{http.MethodGet, "version", "slipway doctor: GitLab's version; not in the subset"},
+		{http.MethodGet, "groups/*/hooks", "slipway doctor: hooks of groups, which the published document lacks"},
 	}
 }
 
