@@ -95,13 +95,23 @@ func (p *place) agent(id int, token string, off time.Duration) string {
 			http.Error(w, "unauthorized", http.StatusUnauthorized)
 			return
 		}
-		w.Header().Set("Date", time.Now().Add(off).UTC().Format(http.TimeFormat))
 		r.Header.Set("Authorization", "Bearer "+p.Cluster.Token())
-		p.Cluster.Handler().ServeHTTP(w, r)
+		p.Cluster.Handler().ServeHTTP(misdated{w, off}, r)
 	})))
 	p.Cleanup(server.Close)
 	p.kas = server.URL
 	return server.URL
+}
+
+// misdated answers with a clock that is off.
+type misdated struct {
+	http.ResponseWriter
+	off time.Duration
+}
+
+func (m misdated) WriteHeader(status int) {
+	m.Header().Set("Date", time.Now().Add(m.off).UTC().Format(http.TimeFormat))
+	m.ResponseWriter.WriteHeader(status)
 }
 
 // examine gives the report, without what is fine unless it is asked for.
