@@ -49,7 +49,7 @@ func TestMain(m *testing.M) {
 }
 
 // slipway runs the program with arguments, and returns what it printed.
-func slipway(t *testing.T, stdin string, args ...string) (out string, code int) {
+func slipway(t testing.TB, stdin string, args ...string) (out string, code int) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), asSlipway+"=1")
@@ -64,7 +64,7 @@ func slipway(t *testing.T, stdin string, args ...string) (out string, code int) 
 
 // rig is a simulated company with a real slipway process in it.
 type rig struct {
-	*testing.T
+	testing.TB
 	world    *world.World
 	dir      string
 	addr     string
@@ -106,15 +106,15 @@ func eachCluster(t *testing.T, test func(r *rig)) {
 	})
 }
 
-func newRig(t *testing.T, cluster string) *rig {
+func newRig(t testing.TB, cluster string) *rig {
 	t.Helper()
 	return newRigAt(t, cluster, 200*time.Millisecond)
 }
 
 // newRigAt is newRig with pods that take that long to start.
-func newRigAt(t *testing.T, cluster string, podStart time.Duration) *rig {
+func newRigAt(t testing.TB, cluster string, podStart time.Duration) *rig {
 	t.Helper()
-	r := &rig{T: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
+	r := &rig{TB: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
 	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond}
 	if cluster == "real" {
 		r.kubetest = kubetest.Start(t)
@@ -149,7 +149,7 @@ func tail(s string, n int) string {
 	return s
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

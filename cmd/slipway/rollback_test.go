@@ -27,7 +27,7 @@ func TestPeopleRollBackByTheCommandLine(t *testing.T) {
 		_, second := r.deliver("Sell umbrellas", "umbrellas")
 		ada, mallory := r.asPerson(r.world.Ada, "glpat-ada", "read_api"), r.asPerson(r.world.Mallory, "glpat-mallory", "read_api")
 		rollback := func(token string, args ...string) (string, int) {
-			return slipway(r.T, "", append([]string{"rollback", "production", "--server", "http://" + r.addr, "--project", "shop/web", "--token-file", token}, args...)...)
+			return slipway(r.TB, "", append([]string{"rollback", "production", "--server", "http://" + r.addr, "--project", "shop/web", "--token-file", token}, args...)...)
 		}
 		if out, code := rollback(mallory); code != 1 || !strings.Contains(out, "@mallory is Reporter") {
 			r.Errorf("a Reporter gets %d: %s", code, out)
