@@ -8,6 +8,8 @@ import (
 // waveOf says when an object is applied: what others need comes first.
 func waveOf(kind string) int {
 	switch kind {
+	case "CustomResourceDefinition":
+		return -1
 	case "ServiceAccount", "LimitRange", "ResourceQuota", "NetworkPolicy":
 		return 0
 	case "Role":

@@ -78,7 +78,8 @@ var theirs = map[string][]string{
 	"github.com/chromedp/":              {},
 	"pgregory.net/rapid":                {"store/storetest"},
 	"github.com/google/go-cmp/":         {"store/storetest", "deploy/kube/kubesuite"},
-	"github.com/santhosh-tekuri/":       {},
+	"github.com/santhosh-tekuri/":       {"deploy/manifest"},
+	"helm.sh/helm/":                     {"deploy/manifest"},
 	"sigs.k8s.io/structured-merge-diff": {"deploy/kube/kubesim", "deploy/kube/kubesim/internal/registry"},
 }
 
