@@ -113,7 +113,12 @@ func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Depl
 	if err != nil {
 		return manifest.Set{}, err
 	}
-	set, err := manifest.Render(files, source, e.Limits)
+	return rendered(files, source, d, e.Limits)
+}
+
+// rendered makes the objects of a deploy from files that are all there.
+func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits manifest.Limits) (manifest.Set, error) {
+	set, err := manifest.Render(files, source, limits)
 	if err != nil {
 		return manifest.Set{}, mistaken(err)
 	}

@@ -35,6 +35,7 @@ type world struct {
 	admin     kubernetes.Interface
 	namespace string
 	options   kube.Options
+	crds      bool // definitions of kinds are allowed
 	patience  deploy.Patience
 
 	source source
@@ -114,7 +115,11 @@ func (w *world) Target(ctx context.Context, project, environment string) (deploy
 	if err != nil {
 		return deploy.Target{}, err
 	}
-	return deploy.Target{Cluster: client.Namespace(w.namespace), Name: w.options.Name, Namespace: w.namespace}, nil
+	namespace := client.Namespace(w.namespace)
+	if w.crds {
+		namespace = namespace.AllowCRDs()
+	}
+	return deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds}, nil
 }
 
 func (w *world) executor() *deploy.Executor {

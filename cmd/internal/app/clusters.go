@@ -43,7 +43,11 @@ func (c *clusters) Target(_ context.Context, project, environment string) (deplo
 	if err != nil {
 		return deploy.Target{}, err
 	}
-	return deploy.Target{Cluster: cluster.Namespace(rules.Namespace), Name: rules.Cluster, Namespace: rules.Namespace}, nil
+	namespace := cluster.Namespace(rules.Namespace)
+	if place.CRDs {
+		namespace = namespace.AllowCRDs()
+	}
+	return deploy.Target{Cluster: namespace, Name: rules.Cluster, Namespace: rules.Namespace, CRDs: place.CRDs}, nil
 }
 
 // connect gives the one client of a cluster and an identity there; as is nil for Slipway's own.
