@@ -56,6 +56,9 @@ func Preview(ctx context.Context, where Target, cluster Previewer, files fs.FS, 
 	var changes []Change
 	project := ""
 	for _, o := range set.Objects {
+		if d.Strategy == pipeline.StrategyBlueGreen && isKind(o, "Deployment") {
+			continue // each release has its own, by another name
+		}
 		c := manifest.Object{Unstructured: o.DeepCopy(), From: o.From}
 		if !c.DefinesKind() {
 			c.SetNamespace(where.Namespace)
@@ -102,7 +105,8 @@ func surplus(ctx context.Context, cluster Previewer, set manifest.Set, project, 
 	}
 	var changes []Change
 	for _, o := range owned {
-		keeps := o.DefinesKind() || len(o.GetOwnerReferences()) > 0 || o.GetKind() == "PersistentVolumeClaim" && d.Prune != pipeline.PruneVolumes
+		keeps := o.DefinesKind() || len(o.GetOwnerReferences()) > 0 || o.GetKind() == "PersistentVolumeClaim" && d.Prune != pipeline.PruneVolumes ||
+			d.Strategy == pipeline.StrategyBlueGreen && isKind(o, "Deployment")
 		if !keeps && !has[o.Key()] {
 			changes = append(changes, Change{What: WouldRemove, Title: o.Title()})
 		}

@@ -10,6 +10,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
 // clusters finds the place of an environment by the operator's configuration, and
@@ -27,6 +28,12 @@ type identity struct {
 	cluster string
 	as      kube.ServiceAccount // nobody: with its own credentials
 }
+
+// Clusters are the places of a configuration, for tools that need no server.
+func Clusters(cfg *config.Config, log *slog.Logger) deploy.Clusters { return newClusters(cfg, log) }
+
+// Operator is a configuration as the pipeline file's compiler wants it, for tools that need no server.
+func Operator(cfg *config.Config) spec.Operator { return operator{cfg} }
 
 func newClusters(cfg *config.Config, log *slog.Logger) *clusters {
 	return &clusters{cfg: cfg, log: log, by: map[identity]*kube.Client{}}
