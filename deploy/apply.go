@@ -79,6 +79,9 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err := w.where.within(set); err != nil {
 		return err
 	}
+	if err := e.pin(ctx, set); err != nil {
+		return err
+	}
 	data, err := set.Encode()
 	if err != nil {
 		return err

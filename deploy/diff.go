@@ -53,7 +53,7 @@ type differ struct {
 }
 
 func (d *differ) walk(at string, from, to any) {
-	if reflect.DeepEqual(from, to) || empty(from) && empty(to) {
+	if reflect.DeepEqual(from, to) || empty(from) && empty(to) || samePinned(at, from, to) {
 		return
 	}
 	before, wasMap := from.(map[string]any)
@@ -81,6 +81,13 @@ func (d *differ) walk(at string, from, to any) {
 		}
 	}
 	d.add(at, from, to)
+}
+
+// samePinned tells that an image differs only by the digest that applying it has added.
+func samePinned(at string, from, to any) bool {
+	before, _ := from.(string)
+	after, _ := to.(string)
+	return after != "" && strings.HasSuffix(at, ".image") && strings.HasPrefix(before, after+"@sha256:")
 }
 
 // named compares lists whose items have names, by these.

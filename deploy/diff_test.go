@@ -21,6 +21,8 @@ func TestDifferencesAreTheFieldsThatChange(t *testing.T) {
 		{"our own marks", "metadata: {labels: {slipway.dev/project: 7, app.kubernetes.io/managed-by: slipway}, annotations: {slipway.dev/release: r}}", "metadata: {}", ""},
 		{"a key that has dots", "metadata: {labels: {a.b/c: d}}", "metadata: {labels: {a.b/c: e}}", `metadata.labels[a.b/c]: "d" → "e"`},
 		{"an item with a name", "c: [{name: a, image: x:1}, {name: b}]", "c: [{name: b}, {name: a, image: x:2}, {name: c}]", `c[a].image: "x:1" → "x:2"` + "\n" + `c[c].name: + "c"`},
+		{"an image that was pinned", "c: [{name: a, image: 'x:1@sha256:abc'}]", "c: [{name: a, image: x:1}]", ""},
+		{"an image that was pinned to another", "c: [{name: a, image: 'x:1@sha256:abc'}]", "c: [{name: a, image: 'x:1@sha256:def'}]", `c[a].image: "x:1@sha256:abc" → "x:1@sha256:def"`},
 		{"items without names", "ports: [{port: 80}]", "ports: [{port: 81}]", `ports[0].port: 80 → 81`},
 		{"a list that grows", "ports: [{port: 80}]", "ports: [{port: 80}, {port: 81}]", `ports: [{"port":80}] → [{"port":80},{"port":81}]`},
 		{"plain items", "args: [a, b]", "args: [a, c]", `args: ["a","b"] → ["a","c"]`},

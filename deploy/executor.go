@@ -55,6 +55,8 @@ type Options struct {
 	Logger   *slog.Logger
 	Limits   manifest.Limits
 	Patience Patience
+	// Registry, if it is set, pins the images that are applied to the digests of their tags.
+	Registry Registry
 }
 
 // Executor carries out Apply, Observe and Restore.

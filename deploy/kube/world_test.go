@@ -37,6 +37,7 @@ type world struct {
 	options   kube.Options
 	crds      bool // definitions of kinds are allowed
 	patience  deploy.Patience
+	registry  deploy.Registry
 
 	source source
 	blobs  blobs
@@ -125,7 +126,7 @@ func (w *world) Target(ctx context.Context, project, environment string) (deploy
 func (w *world) executor() *deploy.Executor {
 	w.t.Helper()
 	e, err := deploy.New(deploy.Options{
-		Source: w.source, Blobs: &w.blobs, Clusters: w, Patience: w.patience, Logger: slog.New(slog.NewTextHandler(&w.logs, nil)),
+		Source: w.source, Blobs: &w.blobs, Clusters: w, Patience: w.patience, Registry: w.registry, Logger: slog.New(slog.NewTextHandler(&w.logs, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

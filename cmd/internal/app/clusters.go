@@ -9,6 +9,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
+	"gitlab.com/slipway-cd/slipway/deploy/registry"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
@@ -100,4 +101,20 @@ func (c *clusters) ping(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	return k.Ping(ctx)
+}
+
+// registriesOf gives the registries that are asked for digests, nil if there are none.
+func registriesOf(cfg *config.Config) (deploy.Registry, error) {
+	if len(cfg.Registries) == 0 {
+		return nil, nil //nolint:nilnil // no registry is asked
+	}
+	var o registry.Options
+	for _, r := range cfg.Registries {
+		o.Registries = append(o.Registries, registry.Registry{Host: r.Host, Username: r.Username, Password: r.Password.Reveal(), Insecure: r.Insecure})
+	}
+	client, err := registry.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("use the registries: %w", err)
+	}
+	return client, nil
 }

@@ -54,6 +54,7 @@ type Config struct {
 	Environments []Environment `yaml:"environments"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
+	Registries   []Registry    `yaml:"registries"`
 	Keep         Keep          `yaml:"keep"`
 }
 
@@ -240,6 +241,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkChecks(); err != nil {
+		return err
+	}
+	if err := c.checkRegistries(); err != nil {
 		return err
 	}
 	if c.Keep.Days < 1 {
