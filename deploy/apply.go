@@ -116,7 +116,7 @@ func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Depl
 	if err != nil {
 		return manifest.Set{}, err
 	}
-	return rendered(files, source, d, e.Limits)
+	return rendered(files, source, d, e.Limits) //nolint:contextcheck // Helm takes one for lookups only, which nothing answers here
 }
 
 // rendered makes the objects of a deploy from files that are all there.

@@ -72,7 +72,7 @@ func (p *planned) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open the working copy: %w", err)
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // it was only read
 	plan, err := p.compile(ctx, cfg, root.FS())
 	if err != nil {
 		return err

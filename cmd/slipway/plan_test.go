@@ -16,18 +16,7 @@ import (
 
 func TestPlanSaysWhatADeliveryWouldChange(t *testing.T) {
 	t.Parallel()
-	sim, err := kubesim.New(kubesim.Options{Namespaces: []string{"shop"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := sim.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := sim.Start("127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	sim := simulatedCluster(t)
 	rest, err := clientcmd.RESTConfigFromKubeConfig(sim.Kubeconfig())
 	if err != nil {
 		t.Fatal(err)
@@ -78,4 +67,41 @@ func TestPlanSaysWhatADeliveryWouldChange(t *testing.T) {
 	put(".slipway.yml", file)
 	put("deploy/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n")
 	plan(1, head+": cluster main doesn't answer\n")
+}
+
+func simulatedCluster(t *testing.T) *kubesim.Sim {
+	t.Helper()
+	sim, err := kubesim.New(kubesim.Options{Namespaces: []string{"shop"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sim.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := sim.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	return sim
+}
+
+func TestPlanOfTheExampleChart(t *testing.T) {
+	t.Parallel()
+	operator := write(t, "slipway.yml", "clusters: [{name: main, kubeconfig: "+write(t, "kubeconfig", string(simulatedCluster(t).Kubeconfig()))+"}]\n"+
+		"environments: [{name: staging, projects: [shop/*], cluster: main, namespace: shop}, {name: production, projects: [shop/*], cluster: main, namespace: shop}]\n")
+	out, code := slipway(t, "", "plan", "-c", operator, "--project", "shop/web", "--ref-sha", strings.Repeat("2a", 20), "../../examples/helm")
+	want := `staging → staging (cluster main, namespace shop):
+  create ConfigMap shop
+  create Service shop
+  create Deployment shop
+production → production (cluster main, namespace shop):
+  create ConfigMap shop
+  create Service shop
+  create Deployment shop
+  create Ingress shop
+`
+	if code != 2 || out != want {
+		t.Errorf("exit %d and\n%s\nwant\n%s", code, out, want)
+	}
 }

@@ -29,10 +29,12 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 	var known, tried []manifest.Object
 	for _, o := range objects {
 		isDefined := defined[o.GroupVersionKind().GroupKind()]
-		if _, _, err := n.resource(ctx, o); err != nil && !(isDefined && isUnknownKind(err)) {
-			return err
-		} else if err == nil {
+		_, _, err := n.resource(ctx, o)
+		switch {
+		case err == nil:
 			known = append(known, o)
+		case !isDefined || !isUnknownKind(err):
+			return err
 		}
 		switch {
 		case isDefined: // by the definition in the set, which may allow more than the one in the cluster

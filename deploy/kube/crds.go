@@ -58,8 +58,7 @@ func (n *Namespace) serves(ctx context.Context, d manifest.Object) (bool, error)
 	if err != nil {
 		return false, n.failure(ctx, err, attempt{verb: "get", resource: mapping.Resource.GroupResource().String(), title: d.Title()})
 	}
-	switch status, message := condition(live, "NamesAccepted"); {
-	case status == "False":
+	if status, message := condition(live, "NamesAccepted"); status == "False" {
 		return false, refusal(pipeline.ReasonRefused, fmt.Sprintf("%s is not accepted: %s", d.Title(), sentence(message)), nil)
 	}
 	if status, _ := condition(live, "Established"); status != "True" {

@@ -132,7 +132,8 @@ func (m *meter) numbers(start, stop, step int) ([]int, error) {
 
 // seq counts like the program of that name, as one text: to an end, from a start to an end, or with a step between them.
 func (m *meter) seq(params ...int) (string, error) {
-	start, step, end := 1, 1, 0
+	start, step := 1, 1
+	var end int
 	switch len(params) {
 	case 1:
 		end = params[0]
