@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -45,7 +46,7 @@ func TestValuesOfChartsAreInNoErrorAndNoLog(t *testing.T) {
 	}
 	values := "password: " + secret + "\nlist: [a]\nbroken: '{{ " + secret + " '\ncalls: '{{ fail \"" + secret + "\" }}'\n"
 	for _, text := range templates {
-		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/values.yaml": {Data: []byte("table: {a: b}\n")}, "d/templates/a.yaml": {Data: []byte(text)}, "v.yaml": {Data: []byte(values + "table: " + secret + "\n")}}
+		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/values.yaml": {Data: []byte("outer: {plain: " + secret + ", table: {a: b}}\n")}, "d/templates/a.yaml": {Data: []byte(text)}, "v.yaml": {Data: []byte(values + "outer: {plain: {a: b}, table: " + secret + "}\n")}}
 		_, err := Render(files, Source{Path: "d", Helm: &Helm{Values: []string{"v.yaml"}}}, Limits{})
 		if err == nil {
 			t.Errorf("rendered: %s", text)
@@ -158,6 +159,24 @@ func TestPackedDependenciesAreReadWithinTheLimits(t *testing.T) {
 	files["d/charts/cache-1.0.0.tgz"].Data = []byte("no archive")
 	if _, err := Render(files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "is not a chart's archive") {
 		t.Errorf("what is no archive: %v", err)
+	}
+}
+
+func TestSchemasReadNoOtherFiles(t *testing.T) {
+	other := filepath.Join(t.TempDir(), "other.json")
+	if err := os.WriteFile(other, []byte(`{"type": "object"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{
+		"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(twoObjects)},
+		"d/values.schema.json": {Data: []byte(`{"$ref": "file://` + other + `"}`)},
+	}
+	if _, err := Render(files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "it may only refer to itself") {
+		t.Errorf("got %v", err)
+	}
+	files["d/values.schema.json"].Data = []byte(`{"$ref": "#/$defs/all", "$defs": {"all": {"type": "object"}}}`)
+	if _, err := Render(files, Source{Path: "d"}, Limits{}); err != nil {
+		t.Errorf("one that refers to itself: %v", err)
 	}
 }
 
