@@ -79,6 +79,9 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err := w.where.within(set); err != nil {
 		return err
 	}
+	if err := e.pin(ctx, set); err != nil {
+		return err
+	}
 	data, err := set.Encode()
 	if err != nil {
 		return err
@@ -108,11 +111,17 @@ func imagesOf(set manifest.Set) []pipeline.Image {
 
 // render makes the stage's objects at the delivery's commit.
 func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Deploy) (manifest.Set, error) {
-	files, err := e.files(ctx, t, d.Manifests)
+	source := sourceOf(t.Plan, d)
+	files, err := e.files(ctx, t, source)
 	if err != nil {
 		return manifest.Set{}, err
 	}
-	set, err := manifest.Render(files, d.Manifests, d.Images, e.Limits)
+	return rendered(files, source, d, e.Limits) //nolint:contextcheck // Helm takes one for lookups only, which nothing answers here
+}
+
+// rendered makes the objects of a deploy from files that are all there.
+func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits manifest.Limits) (manifest.Set, error) {
+	set, err := manifest.Render(files, source, limits)
 	if err != nil {
 		return manifest.Set{}, mistaken(err)
 	}
@@ -129,11 +138,23 @@ func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Depl
 	return set, nil
 }
 
-// files fetches what the path needs: itself, and the folders that kustomizations refer to.
-func (e *Executor) files(ctx context.Context, t *pipeline.Task, path string) (fs.FS, error) {
+// sourceOf is what a deploy renders. Whether definitions of custom resources are allowed is the place's to say.
+func sourceOf(plan *pipeline.Plan, d pipeline.Deploy) manifest.Source {
+	source := manifest.Source{
+		Path: d.Manifests, Images: d.Images, CRDs: true,
+		Application: plan.Application, Namespace: plan.Environments[d.Environment].Namespace,
+	}
+	if d.Helm != nil {
+		source.Helm = &manifest.Helm{Values: d.Helm.Values, Set: d.Helm.Set, Release: d.Helm.Release}
+	}
+	return source
+}
+
+// files fetches what the source needs: its path, what kustomizations refer to, and values of a chart.
+func (e *Executor) files(ctx context.Context, t *pipeline.Task, source manifest.Source) (fs.FS, error) {
 	var all layers
 	var fetched []string
-	wanted := []string{path}
+	wanted := []string{source.Path}
 	const rounds = 10
 	for range rounds {
 		for _, folder := range wanted {
@@ -146,7 +167,7 @@ func (e *Executor) files(ctx context.Context, t *pipeline.Task, path string) (fs
 			}
 			all, fetched = append(all, more), append(fetched, folder)
 		}
-		missing, err := manifest.Missing(all, path, e.Limits)
+		missing, err := manifest.Missing(all, source, e.Limits)
 		if err != nil {
 			return nil, mistaken(err)
 		}
@@ -155,7 +176,7 @@ func (e *Executor) files(ctx context.Context, t *pipeline.Task, path string) (fs
 			return all, nil
 		}
 	}
-	return nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: its kustomizations refer to each other more than %d folders deep", path, rounds), nil)
+	return nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s: its kustomizations refer to each other more than %d folders deep", source.Path, rounds), nil)
 }
 
 // mistaken makes a failure of a mistake in the repository, and leaves other errors to another try.

@@ -21,6 +21,8 @@ type Target struct {
 	Cluster   Cluster
 	Name      string // of the cluster, for people
 	Namespace string
+	// CRDs: the operator allows definitions of custom resources, which belong to the whole cluster.
+	CRDs bool
 }
 
 // Cluster is one namespace of a Kubernetes cluster. Its errors are *pipeline.Failure in words for people, or the

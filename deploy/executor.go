@@ -55,6 +55,8 @@ type Options struct {
 	Logger   *slog.Logger
 	Limits   manifest.Limits
 	Patience Patience
+	// Registry, if it is set, pins the images that are applied to the digests of their tags.
+	Registry Registry
 }
 
 // Executor carries out Apply, Observe and Restore.
@@ -138,9 +140,13 @@ func (e *Executor) recorded(ctx context.Context, r pipeline.Release) (manifest.S
 	return set, nil
 }
 
-// within refuses objects that say that they belong to another namespace.
+// within refuses objects that say that they belong to another namespace, or to the whole cluster.
 func (p place) within(set manifest.Set) error {
 	for _, o := range set.Objects {
+		if o.DefinesKind() && !p.CRDs {
+			mistake := &manifest.Error{Origin: o.From, What: o.Title() + " belongs to the whole cluster", Hint: "an operator can allow it for environment " + p.owner.Environment}
+			return refusal(pipeline.ReasonNotAllowed, mistake.Error(), nil)
+		}
 		if ns := o.GetNamespace(); ns != "" && ns != p.Namespace {
 			mistake := &manifest.Error{
 				Origin: o.From,

@@ -60,7 +60,9 @@ func stamp(objects []manifest.Object, owner Owner, namespace string) []manifest.
 	stamped := make([]manifest.Object, len(objects))
 	for i, o := range objects {
 		c := manifest.Object{Unstructured: o.DeepCopy(), From: o.From}
-		c.SetNamespace(namespace)
+		if !c.DefinesKind() {
+			c.SetNamespace(namespace)
+		}
 		c.SetLabels(merged(c.GetLabels(), owner.Labels()))
 		c.SetAnnotations(merged(c.GetAnnotations(), owner.annotations()))
 		stamped[i] = c

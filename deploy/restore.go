@@ -26,6 +26,8 @@ func (e *Executor) restore(ctx context.Context, t *pipeline.Task, a pipeline.Res
 		if err != nil {
 			return nil, err
 		}
+		// A definition stays as it is: an older one may not fit what is stored by now.
+		recorded.Objects = slices.DeleteFunc(recorded.Objects, manifest.Object.DefinesKind)
 		if err := where.within(recorded); err != nil {
 			return nil, err
 		}
@@ -79,10 +81,11 @@ func (e *Executor) brought(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	return where.own(set), claim, nil
 }
 
-// own is what of the set may have been applied here: not what names another namespace.
+// own is what of the set may have been applied here and may be removed: not what names another namespace, nor the
+// definition of a kind, with which all its objects everywhere would go.
 func (p place) own(set manifest.Set) manifest.Set {
 	set.Objects = slices.DeleteFunc(set.Objects, func(o manifest.Object) bool {
-		return o.GetNamespace() != "" && o.GetNamespace() != p.Namespace
+		return o.DefinesKind() || o.GetNamespace() != "" && o.GetNamespace() != p.Namespace
 	})
 	return manifest.Set{Objects: stamp(set.Objects, p.owner, p.Namespace)}
 }

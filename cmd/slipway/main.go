@@ -52,7 +52,7 @@ Try it without installing anything else:   slipway demo`,
 		RunE:          help,
 		Version:       version(),
 	}
-	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), schemaCommand(), checkCommand(), configCommand(), doctorCommand(), slackCommand(),
+	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), planCommand(), schemaCommand(), checkCommand(), configCommand(), doctorCommand(), slackCommand(),
 		rollbackCommand(), promoteCommand())
 	return cmd
 }

@@ -5,9 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,27 +25,47 @@ import (
 // Check applies the objects as a dry run. What another project's deliveries have brought is not for this one, whoever
 // lets them share a namespace: the cluster would see no conflict, because both come from Slipway.
 func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error {
+	defined := manifest.Defined(objects)
+	var known, tried []manifest.Object
 	for _, o := range objects {
-		if _, _, err := n.resource(ctx, o); err != nil {
+		isDefined := defined[o.GroupVersionKind().GroupKind()]
+		_, _, err := n.resource(ctx, o)
+		switch {
+		case err == nil:
+			known = append(known, o)
+		case !isDefined || !isUnknownKind(err):
 			return err
 		}
-	}
-	for _, o := range objects {
-		switch o.GetKind() {
-		case "Pod", "RoleBinding":
-			continue // they are refused until what they name exists, which may be in the same set
-		}
-		_, _, err := n.patch(ctx, o, metav1.PatchOptions{FieldManager: deploy.Manager, DryRun: []string{metav1.DryRunAll}})
-		if err != nil && !withoutDryRun(err) {
-			return err
+		switch {
+		case isDefined: // by the definition in the set, which may allow more than the one in the cluster
+		case o.GetKind() == "Pod", o.GetKind() == "RoleBinding":
+			// They are refused until what they name exists, which may be in the same set.
+		default:
+			tried = append(tried, o)
 		}
 	}
-	for _, o := range objects {
-		if err := n.ours(ctx, o); err != nil {
-			return err
+	_, err := each(tried, func(o manifest.Object) error {
+		_, _, err := n.patch(ctx, o, dryRun())
+		if withoutDryRun(err) {
+			return nil
 		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = each(known, func(o manifest.Object) error { return n.ours(ctx, o) })
+	return err
+}
+
+func dryRun() metav1.PatchOptions {
+	return metav1.PatchOptions{FieldManager: deploy.Manager, DryRun: []string{metav1.DryRunAll}}
+}
+
+// isUnknownKind tells that the cluster doesn't know an object's kind.
+func isUnknownKind(err error) bool {
+	failure, ok := pipeline.AsFailure(err)
+	return ok && meta.IsNoMatchError(failure.Err)
 }
 
 // ours refuses an object that exists and is another project's.
@@ -64,8 +87,12 @@ func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
 	}
 	its, mine := live.GetLabels(), o.GetLabels()
 	if its[deploy.LabelManagedBy] == deploy.Manager && its[deploy.LabelProject] != "" && its[deploy.LabelProject] != mine[deploy.LabelProject] {
-		return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered by the GitLab project with the number %s, which has the same namespace",
-			place(o.From), o.Title(), its[deploy.LabelProject]), nil)
+		where := "has the same namespace"
+		if o.DefinesKind() {
+			where = "defines it for the whole cluster"
+		}
+		return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered by the GitLab project with the number %s, which %s",
+			place(o.From), o.Title(), its[deploy.LabelProject], where), nil)
 	}
 	return nil
 }
@@ -80,23 +107,69 @@ func withoutDryRun(err error) bool {
 	return strings.Contains(message, "dry run") || strings.Contains(message, "dryrun")
 }
 
-// Apply makes the objects so by server-side apply.
+// Apply makes the objects so by server-side apply: wave by wave, and the objects of a wave at the same time. What defines
+// kinds comes first, and the rest waits until the cluster serves them.
 func (n *Namespace) Apply(ctx context.Context, objects []manifest.Object, force bool) (int, error) {
-	for i, o := range objects {
-		options := metav1.PatchOptions{FieldManager: deploy.Manager}
-		if force {
-			options.Force = &force
+	applied := 0
+	for len(objects) > 0 {
+		wave := slices.IndexFunc(objects, func(o manifest.Object) bool { return o.Wave() != objects[0].Wave() })
+		if wave < 0 {
+			wave = len(objects)
 		}
-		answer, mapping, err := n.patch(ctx, o, options)
+		more, err := each(objects[:wave], func(o manifest.Object) error { return n.applyOne(ctx, o, force) })
+		applied += more
+		if err == nil && objects[0].DefinesKind() {
+			err = n.established(ctx, objects[:wave])
+		}
 		if err != nil {
-			return i, err
+			return applied, err
 		}
-		n.remember(mapping, answer)
-		if answer.GetDeletionTimestamp() != nil {
-			return i, &pipeline.Failure{Code: pipeline.ReasonConflict, Detail: o.Title() + " is being deleted, and is made again when it is gone", After: 2 * time.Second}
-		}
+		objects = objects[wave:]
 	}
-	return len(objects), nil
+	return applied, nil
+}
+
+func (n *Namespace) applyOne(ctx context.Context, o manifest.Object, force bool) error {
+	options := metav1.PatchOptions{FieldManager: deploy.Manager}
+	if force {
+		options.Force = &force
+	}
+	answer, mapping, err := n.patch(ctx, o, options)
+	if err != nil {
+		return err
+	}
+	n.remember(mapping, answer)
+	if answer.GetDeletionTimestamp() != nil {
+		return &pipeline.Failure{Code: pipeline.ReasonConflict, Detail: o.Title() + " is being deleted, and is made again when it is gone", After: 2 * time.Second}
+	}
+	return nil
+}
+
+// each does something with the objects, with eight at a time, which it begins in their order. It returns for how many it
+// went well. The error is that of the first object, in their order, that has one; once there is one no other is begun.
+func each(objects []manifest.Object, do func(manifest.Object) error) (int, error) {
+	const atOnce = 8
+	errs := make([]error, len(objects))
+	var done, failed atomic.Int64
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, o := range objects {
+		if failed.Load() > 0 {
+			break
+		}
+		group.Go(func() error {
+			if errs[i] = do(o); errs[i] != nil {
+				failed.Add(1)
+			} else {
+				done.Add(1)
+			}
+			return errs[i]
+		})
+	}
+	if group.Wait() == nil { // its error is the first in time
+		return len(objects), nil
+	}
+	return int(done.Load()), errs[slices.IndexFunc(errs, func(err error) bool { return err != nil })]
 }
 
 func (n *Namespace) patch(ctx context.Context, o manifest.Object, options metav1.PatchOptions) (*unstructured.Unstructured, *meta.RESTMapping, error) {

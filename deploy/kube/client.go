@@ -40,7 +40,7 @@ type Options struct {
 	// Timeout of one request that isn't a watch; default 20 s.
 	Timeout time.Duration
 	// QPS and Burst bound the requests a second. client-go's own 5 and 10 would slow deliveries down silently; the
-	// defaults are 100 and 200.
+	// defaults are 300 and 600, and the cluster bounds what is fair by itself.
 	QPS   float32
 	Burst int
 }
@@ -102,10 +102,10 @@ func New(o Options) (*Client, error) {
 	}
 	config.QPS, config.Burst = o.QPS, o.Burst
 	if config.QPS <= 0 {
-		config.QPS = 100
+		config.QPS = 300
 	}
 	if config.Burst <= 0 {
-		config.Burst = 200
+		config.Burst = 600
 	}
 	if config.UserAgent = o.UserAgent; o.UserAgent == "" {
 		config.UserAgent = "slipway"
@@ -201,17 +201,24 @@ func (c *Client) Ping(ctx context.Context) (string, error) {
 }
 
 // Namespace is one namespace of the cluster.
-func (c *Client) Namespace(name string) *Namespace { return &Namespace{c, name} }
+func (c *Client) Namespace(name string) *Namespace { return &Namespace{Client: c, namespace: name} }
 
 // Namespace implements deploy.Cluster.
 type Namespace struct {
 	*Client
 	namespace string
+	crds      bool
+}
+
+// AllowCRDs is the same namespace, for whoever may also define kinds for the whole cluster.
+func (n *Namespace) AllowCRDs() *Namespace {
+	return &Namespace{Client: n.Client, namespace: n.namespace, crds: true}
 }
 
 var _ deploy.Cluster = (*Namespace)(nil)
 
-// resource finds how the cluster serves a kind, and refuses kinds without a namespace.
+// resource finds how the cluster serves a kind, and refuses kinds without a namespace, except for definitions of kinds
+// where they are allowed.
 func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.ResourceInterface, *meta.RESTMapping, error) {
 	gvk := o.GroupVersionKind()
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
@@ -226,6 +233,9 @@ func (n *Namespace) resource(ctx context.Context, o manifest.Object) (dynamic.Re
 	}
 	if err != nil {
 		return nil, nil, n.failure(ctx, err, attempt{verb: "get", resource: allKinds})
+	}
+	if o.DefinesKind() && n.crds {
+		return n.dynamic.Resource(mapping.Resource), mapping, nil
 	}
 	if mapping.Scope.Name() != meta.RESTScopeNameNamespace {
 		return nil, nil, refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s belongs to the whole cluster, and a delivery only changes its environment's namespace", o.Title()), nil)

@@ -11,11 +11,12 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
 
-// Remove deletes the objects of which the claim holds. Volume claims stay: with them their data would go.
+// Remove deletes the objects of which the claim holds. Volume claims stay: with them their data would go;
+// and definitions of kinds: with them all objects of the kind.
 func (n *Namespace) Remove(ctx context.Context, objects []manifest.Object, claim deploy.Claim) ([]string, error) {
 	var removed []string
 	for _, o := range objects {
-		if o.GetKind() == "PersistentVolumeClaim" || o.GetKind() == "Namespace" {
+		if o.GetKind() == "PersistentVolumeClaim" || o.GetKind() == "Namespace" || o.DefinesKind() {
 			continue
 		}
 		gone, err := n.removeOne(ctx, o, claim)

@@ -35,7 +35,9 @@ type world struct {
 	admin     kubernetes.Interface
 	namespace string
 	options   kube.Options
+	crds      bool // definitions of kinds are allowed
 	patience  deploy.Patience
+	registry  deploy.Registry
 
 	source source
 	blobs  blobs
@@ -114,13 +116,17 @@ func (w *world) Target(ctx context.Context, project, environment string) (deploy
 	if err != nil {
 		return deploy.Target{}, err
 	}
-	return deploy.Target{Cluster: client.Namespace(w.namespace), Name: w.options.Name, Namespace: w.namespace}, nil
+	namespace := client.Namespace(w.namespace)
+	if w.crds {
+		namespace = namespace.AllowCRDs()
+	}
+	return deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds}, nil
 }
 
 func (w *world) executor() *deploy.Executor {
 	w.t.Helper()
 	e, err := deploy.New(deploy.Options{
-		Source: w.source, Blobs: &w.blobs, Clusters: w, Patience: w.patience, Logger: slog.New(slog.NewTextHandler(&w.logs, nil)),
+		Source: w.source, Blobs: &w.blobs, Clusters: w, Patience: w.patience, Registry: w.registry, Logger: slog.New(slog.NewTextHandler(&w.logs, nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 )
 
 // check refuses what no cluster would take, or what a delivery must not bring.
-func check(o Object) error {
+func check(o Object, crds bool) error {
 	apiVersion, _ := o.Object["apiVersion"].(string)
 	kind, _ := o.Object["kind"].(string)
 	gv, err := schema.ParseGroupVersion(apiVersion)
@@ -36,7 +36,7 @@ func check(o Object) error {
 	case len(name) > 253 || len(validation.IsDNS1123Subdomain(name)) > 0 && gv.Group != "rbac.authorization.k8s.io":
 		return o.mistake(fmt.Sprintf("%s has the name %q, which Kubernetes doesn't allow", clip(kind), clip(name)), "use lower-case letters, digits, - and .")
 	}
-	if why := refusedKind(gv.Group, kind); why != "" {
+	if why := refusedKind(gv.Group, kind); why != "" && (!crds || !o.DefinesKind()) {
 		return o.mistake(o.Title()+" is not allowed", why)
 	}
 	if namespace, found := metadata["namespace"]; found {

@@ -52,6 +52,18 @@ func ImageDigest(image string) string {
 	return digest
 }
 
+// PinImages adds digests to the images that the map names.
+func (s Set) PinImages(digests map[string]string) {
+	for _, o := range s.Objects {
+		eachContainer(o, func(c map[string]any) {
+			image, _ := c["image"].(string)
+			if digest := digests[image]; digest != "" {
+				c["image"] = image + "@" + digest
+			}
+		})
+	}
+}
+
 // setImages replaces the images that are named. values maps an image's name to a tag, a digest or a full reference.
 func setImages(objects []Object, values map[string]string) error {
 	if len(values) == 0 {

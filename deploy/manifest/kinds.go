@@ -3,11 +3,33 @@ package manifest
 import (
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
+
+// Wave says when the object is applied: those of a lower wave first, those of the same one in any order.
+func (o Object) Wave() int { return waveOf(o.GetKind()) }
+
+// Defined lists the kinds that definitions among the objects define.
+func Defined(objects []Object) map[schema.GroupKind]bool {
+	kinds := map[schema.GroupKind]bool{}
+	for _, o := range objects {
+		if !o.DefinesKind() {
+			continue
+		}
+		group, _, _ := unstructured.NestedString(o.Object, "spec", "group")
+		kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+		kinds[schema.GroupKind{Group: group, Kind: kind}] = true
+	}
+	return kinds
+}
 
 // waveOf says when an object is applied: what others need comes first.
 func waveOf(kind string) int {
 	switch kind {
+	case "CustomResourceDefinition":
+		return -1
 	case "ServiceAccount", "LimitRange", "ResourceQuota", "NetworkPolicy":
 		return 0
 	case "Role":

@@ -22,13 +22,20 @@ func kustomizationNames() []string {
 
 func isKustomization(name string) bool { return slices.Contains(kustomizationNames(), name) }
 
-// Missing lists the folders of the repository that the kustomizations below a path refer to and that files doesn't
-// hold. Whoever fetches files folder by folder fetches these and asks again. It is empty for anything that isn't a
-// kustomization. It refuses what Render would refuse about a kustomization.
-func Missing(files fs.FS, at string, limits Limits) ([]string, error) {
-	at, err := cleanPath(at)
+// Missing lists the folders and files of the repository that a source needs besides its path and that files doesn't
+// hold: those that kustomizations refer to, and values for a chart. Whoever fetches files folder by folder fetches these
+// and asks again. It refuses what Render would refuse about a kustomization.
+func Missing(files fs.FS, source Source, limits Limits) ([]string, error) {
+	at, err := cleanPath(source.Path)
 	if err != nil {
 		return nil, err
+	}
+	if dir := chartDir(files, at); dir != "" {
+		missing, err := source.helm().needs(files)
+		if dir != at { // only its Chart.yaml was fetched
+			missing = append(missing, dir)
+		}
+		return missing, err
 	}
 	if isKustomization(path.Base(at)) {
 		at = path.Dir(at)
@@ -202,7 +209,7 @@ func (w *walk) field(file, key string, value any, above []string) error {
 	}
 	switch lower := strings.ToLower(key); {
 	case strings.HasPrefix(lower, "helm"):
-		return refuse("Helm is not supported yet")
+		return refuse("kustomize would run Helm; name the chart's folder itself as the manifests")
 	case lower == "generators", lower == "transformers", lower == "validators":
 		return refuse("plugins and functions don't run here")
 	case lower == "resources", lower == "bases", lower == "components":

@@ -8,6 +8,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Limits bound what one rendering may cost. A zero field takes its default.
@@ -15,6 +16,8 @@ type Limits struct {
 	Files   int   // that are read; default 1000
 	Bytes   int64 // of all files read, and of the encoded set; default 8 MiB
 	Objects int   // default 500
+	// Time is how long the templates of a chart may take; default 15 s.
+	Time time.Duration
 }
 
 func (l Limits) withDefaults() Limits {
@@ -27,17 +30,36 @@ func (l Limits) withDefaults() Limits {
 	if l.Objects <= 0 {
 		l.Objects = 500
 	}
+	if l.Time <= 0 {
+		l.Time = 15 * time.Second
+	}
 	return l
 }
 
-// Render makes the objects of a path of the repository: a YAML or JSON file, a folder of them (its own files, not its
-// subfolders), or a folder with a kustomization. files begins at the repository's root. images maps the name of an
-// image to the tag, digest ("sha256:…") or full reference that replaces it in every container.
+// Source says what is rendered, and how.
+type Source struct {
+	// Path is where the manifests are, from the repository's root: a YAML or JSON file, a folder of them (its own files,
+	// not its subfolders), a folder with a kustomization, or one with a Helm chart.
+	Path string
+	// Images maps the name of an image to the tag, digest ("sha256:…") or full reference that replaces it in every
+	// container.
+	Images map[string]string
+	// Helm is for a chart; nil renders it with its own values. It is an error for anything else.
+	Helm *Helm
+	// Application names a chart's release, if Helm doesn't and it is fit for it; then the chart does.
+	Application string
+	// Namespace is what charts are told; default "default".
+	Namespace string
+	// CRDs allows definitions of custom resources.
+	CRDs bool
+}
+
+// Render makes the objects of a source. files begins at the repository's root.
 //
 // A mistake in the repository is an *Error.
-func Render(files fs.FS, at string, images map[string]string, limits Limits) (Set, error) {
-	r := &reader{files: files, limits: limits.withDefaults()}
-	at, err := cleanPath(at)
+func Render(files fs.FS, source Source, limits Limits) (Set, error) {
+	r := &reader{files: files, limits: limits.withDefaults(), source: source}
+	at, err := cleanPath(source.Path)
 	if err != nil {
 		return Set{}, err
 	}
@@ -52,7 +74,7 @@ func Render(files fs.FS, at string, images map[string]string, limits Limits) (Se
 		return Set{}, &Error{Origin: Origin{File: at}, What: fmt.Sprintf("holds %d objects, and at most %d are allowed", len(objects), r.limits.Objects)}
 	}
 	for _, o := range objects {
-		if err := check(o); err != nil {
+		if err := check(o, source.CRDs); err != nil {
 			return Set{}, err
 		}
 		tidy(o)
@@ -60,14 +82,14 @@ func Render(files fs.FS, at string, images map[string]string, limits Limits) (Se
 	if err := unique(objects); err != nil {
 		return Set{}, err
 	}
-	if err := setImages(objects, images); err != nil {
+	if err := setImages(objects, source.Images); err != nil {
 		return Set{}, err
 	}
 	order(objects)
 	set := Set{Objects: objects}
-	if encoded, err := set.Encode(); err != nil {
+	if plain, err := set.plain(); err != nil {
 		return Set{}, err
-	} else if int64(len(encoded)) > r.limits.Bytes {
+	} else if int64(len(plain)) > r.limits.Bytes {
 		return Set{}, &Error{Origin: Origin{File: at}, What: fmt.Sprintf("renders to more than %d bytes", r.limits.Bytes)}
 	}
 	return set, nil
@@ -89,6 +111,7 @@ func cleanPath(at string) (string, error) {
 type reader struct {
 	files  fs.FS
 	limits Limits
+	source Source
 	count  int
 	bytes  int64
 }
@@ -100,6 +123,12 @@ func (r *reader) load(at string) ([]Object, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", at, err)
+	}
+	if dir := chartDir(r.files, at); dir != "" {
+		return r.helm(dir, r.source.helm())
+	}
+	if r.source.Helm != nil {
+		return nil, &Error{Origin: Origin{File: at}, What: "is not a Helm chart, and options for Helm are given", Hint: "name the folder that has the Chart.yaml"}
 	}
 	if isKustomization(path.Base(at)) && !info.IsDir() {
 		return r.kustomize(path.Dir(at))
@@ -116,8 +145,6 @@ func (r *reader) load(at string) ([]Object, error) {
 		switch {
 		case isKustomization(e.Name()):
 			return r.kustomize(at)
-		case e.Name() == "Chart.yaml":
-			return nil, &Error{Origin: Origin{File: path.Join(at, e.Name())}, What: "Helm charts are not supported yet", Hint: "use plain YAML or a kustomization"}
 		case !e.IsDir() && isManifest(e.Name()):
 			names = append(names, e.Name())
 		}
@@ -135,6 +162,30 @@ func (r *reader) load(at string) ([]Object, error) {
 		return nil, &Error{Origin: Origin{File: at}, What: "holds no manifests", Hint: "put .yaml, .yml or .json files there, or a kustomization.yaml"}
 	}
 	return objects, nil
+}
+
+func (s Source) helm() Helm {
+	if s.Helm == nil {
+		return Helm{}
+	}
+	return *s.Helm
+}
+
+// chartDir is the folder of the chart that a path names by itself or by its Chart.yaml, "" if it names none. A folder
+// with a kustomization is one, whatever else is in it.
+func chartDir(files fs.FS, at string) string {
+	if path.Base(at) == chartFile {
+		at = path.Dir(at)
+	}
+	for _, name := range kustomizationNames() {
+		if _, err := fs.Stat(files, path.Join(at, name)); err == nil {
+			return ""
+		}
+	}
+	if info, err := fs.Stat(files, path.Join(at, chartFile)); err != nil || info.IsDir() {
+		return ""
+	}
+	return at
 }
 
 func isManifest(name string) bool {

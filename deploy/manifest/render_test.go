@@ -19,7 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "write what the cases render into testdata")
 
-// Each file of testdata is a repository. Its comment says what is rendered: "path: …" and "image: NAME VALUE" lines.
+// Each file of testdata is a repository. Its comment says what is rendered: "path: …", "image: NAME VALUE",
+// "crds: true", and for charts "values: FILE", "set: KEY VALUE" and "release: NAME" lines.
 // The file "want" holds the objects in order, or the error.
 func TestRepositoriesRenderAsRecorded(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
@@ -40,17 +41,29 @@ func TestRepositoriesRenderAsRecorded(t *testing.T) {
 				}
 				files[f.Name] = &fstest.MapFile{Data: f.Data}
 			}
-			path, images := "deploy", map[string]string{}
+			source := Source{Path: "deploy", Images: map[string]string{}}
+			helm := Helm{Set: map[string]string{}}
 			for line := range strings.Lines(string(archive.Comment)) {
 				fields := strings.Fields(line)
-				switch {
-				case len(fields) == 2 && fields[0] == "path:":
-					path = fields[1]
-				case len(fields) == 3 && fields[0] == "image:":
-					images[fields[1]] = fields[2]
+				if len(fields) < 2 || !strings.HasSuffix(fields[0], ":") {
+					continue
+				}
+				switch fields[0] {
+				case "path:":
+					source.Path = fields[1]
+				case "image:":
+					source.Images[fields[1]] = fields[2]
+				case "crds:":
+					source.CRDs = true
+				case "values:":
+					helm.Values, source.Helm = append(helm.Values, fields[1]), &helm
+				case "set:":
+					helm.Set[fields[1]], source.Helm = strings.Join(fields[2:], " "), &helm
+				case "release:":
+					helm.Release, source.Namespace, source.Helm = fields[1], "shop", &helm
 				}
 			}
-			got := rendered(Render(files, path, images, Limits{}))
+			got := rendered(Render(files, source, Limits{}))
 			if want < 0 {
 				archive.Files = append(archive.Files, txtar.File{Name: "want"})
 				want = len(archive.Files) - 1
@@ -86,7 +99,7 @@ func rendered(set Set, err error) string {
 }
 
 func TestSetsComeBackFromTheirStoredForm(t *testing.T) {
-	set, err := Render(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, "a.yaml", nil, Limits{})
+	set, err := Render(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, Source{Path: "a.yaml"}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,6 +122,23 @@ func TestSetsComeBackFromTheirStoredForm(t *testing.T) {
 		if diff := cmp.Diff(set.Objects[i].Object, back.Objects[i].Object); diff != "" {
 			t.Errorf("object %d (-want +got):\n%s", i, diff)
 		}
+	}
+	earlier, err := set.plain()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first) >= len(earlier) {
+		t.Errorf("stored as %d bytes, plain as %d", len(first), len(earlier))
+	}
+	old, err := Decode(earlier)
+	if err != nil {
+		t.Fatalf("the form of earlier versions: %v", err)
+	}
+	if again, err := old.Encode(); err != nil || !bytes.Equal(first, again) {
+		t.Errorf("the form of earlier versions gives other bytes, error %v", err)
+	}
+	if _, err := Decode(first[:len(first)-9]); err == nil {
+		t.Error("half of a set was decoded")
 	}
 	if _, err := Decode([]byte(`[{"kind":"Secret"}]`)); err == nil {
 		t.Error("an object without a name was decoded")
@@ -152,7 +182,7 @@ func TestLimitsHold(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Render(files, tc.path, nil, tc.limits)
+			_, err := Render(files, Source{Path: tc.path}, tc.limits)
 			var mistake *Error
 			if !errors.As(err, &mistake) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want one that says %q", err, tc.want)
@@ -160,7 +190,7 @@ func TestLimitsHold(t *testing.T) {
 		})
 	}
 	for _, path := range []string{"d", "k"} {
-		if _, err := Render(files, path, nil, Limits{Objects: 22}); err != nil {
+		if _, err := Render(files, Source{Path: path}, Limits{Objects: 22}); err != nil {
 			t.Errorf("within its limits: %v", err)
 		}
 	}
@@ -191,7 +221,7 @@ func TestValuesOfSecretsAreInNoError(t *testing.T) {
 				"d/kustomization.yaml": {Data: []byte("resources: [a.yaml]\npatches: [{path: p.yaml}]\n")},
 			},
 		} {
-			_, err := Render(files, "d", nil, Limits{})
+			_, err := Render(files, Source{Path: "d"}, Limits{})
 			if err == nil {
 				if name == "plain" {
 					t.Errorf("%s was rendered:\n%s", name, text)
@@ -207,26 +237,26 @@ func TestValuesOfSecretsAreInNoError(t *testing.T) {
 
 func TestMissingNamesTheFoldersThatAKustomizationNeeds(t *testing.T) {
 	overlay := fstest.MapFS{"apps/shop/overlays/eu/kustomization.yaml": {Data: []byte("resources: [../../base, ../../../common]\n")}}
-	got, err := Missing(overlay, "apps/shop/overlays/eu", Limits{})
+	got, err := Missing(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff([]string{"apps/common", "apps/shop/base"}, got); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
 	}
-	if _, err := Render(overlay, "apps/shop/overlays/eu", nil, Limits{}); err == nil || !strings.Contains(err.Error(), "refers to apps/") {
+	if _, err := Render(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err == nil || !strings.Contains(err.Error(), "refers to apps/") {
 		t.Errorf("rendered without its bases: %v", err)
 	}
 	overlay["apps/shop/base/kustomization.yaml"] = &fstest.MapFile{Data: []byte("resources: [a.yaml]\n")}
 	overlay["apps/shop/base/a.yaml"] = &fstest.MapFile{Data: []byte(twoObjects)}
 	overlay["apps/common/kustomization.yaml"] = &fstest.MapFile{Data: []byte("configMapGenerator: [{name: c, literals: [a=b]}]\n")}
-	if got, err := Missing(overlay, "apps/shop/overlays/eu", Limits{}); err != nil || len(got) > 0 {
+	if got, err := Missing(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err != nil || len(got) > 0 {
 		t.Errorf("with all folders, missing are %v, error %v", got, err)
 	}
-	if _, err := Render(overlay, "apps/shop/overlays/eu", nil, Limits{}); err != nil {
+	if _, err := Render(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err != nil {
 		t.Error(err)
 	}
-	if got, err := Missing(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, "a.yaml", Limits{}); err != nil || len(got) > 0 {
+	if got, err := Missing(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, Source{Path: "a.yaml"}, Limits{}); err != nil || len(got) > 0 {
 		t.Errorf("for a plain file, missing are %v, error %v", got, err)
 	}
 }
@@ -257,7 +287,7 @@ func TestNothingIsDownloaded(t *testing.T) {
 				"d/kustomization.yaml": {Data: []byte(line + "\n")}, "d/g.yaml": {Data: []byte(twoObjects)},
 				"d/github.com/example/base/kustomization.yaml": {Data: []byte("resources: []\n")},
 			}
-			_, err := Render(files, "d", nil, Limits{})
+			_, err := Render(files, Source{Path: "d"}, Limits{})
 			var mistake *Error
 			if !errors.As(err, &mistake) || mistake.File != "d/kustomization.yaml" {
 				t.Errorf("got error %v, want a refusal that names d/kustomization.yaml", err)
@@ -288,7 +318,7 @@ func FuzzRender(f *testing.F) {
 			"k/a.yaml": {Data: plain}, "k/kustomization.yaml": {Data: kustomization},
 		}
 		for _, path := range []string{"p/a.yaml", "p/b.json", "k"} {
-			set, err := Render(files, path, nil, Limits{Bytes: 1 << 16, Objects: 20})
+			set, err := Render(files, Source{Path: path}, Limits{Bytes: 1 << 16, Objects: 20})
 			if err != nil {
 				var mistake *Error
 				if !errors.As(err, &mistake) || errors.Is(err, fs.ErrNotExist) {

@@ -1,9 +1,12 @@
 package manifest
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strings"
@@ -46,8 +49,30 @@ func (o Object) Key() Key {
 // Title is how people call the object: "Deployment shop".
 func (o Object) Title() string { return o.GetKind() + " " + o.GetName() }
 
-// Encode is the stored form: a JSON list of the objects. Equal sets give equal bytes.
+// DefinesKind tells that the object is a CustomResourceDefinition.
+func (o Object) DefinesKind() bool {
+	return o.GroupVersionKind().GroupKind() == schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}
+}
+
+// Encode is the stored form: a JSON list of the objects, compressed. Equal sets give equal bytes.
 func (s Set) Encode() ([]byte, error) {
+	data, err := s.plain()
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	zip := gzip.NewWriter(&b) // its header has no time and no name
+	if _, err := zip.Write(data); err != nil {
+		return nil, fmt.Errorf("encode manifests: %w", err)
+	}
+	if err := zip.Close(); err != nil {
+		return nil, fmt.Errorf("encode manifests: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+// plain is the JSON list.
+func (s Set) plain() ([]byte, error) {
 	list := make([]map[string]any, len(s.Objects))
 	for i, o := range s.Objects {
 		list[i] = o.Object
@@ -59,8 +84,12 @@ func (s Set) Encode() ([]byte, error) {
 	return data, nil
 }
 
-// Decode reads the stored form.
+// Decode reads the stored form, and the plain list that earlier versions stored.
 func Decode(data []byte) (Set, error) {
+	data, err := unzipped(data)
+	if err != nil {
+		return Set{}, err
+	}
 	var list []any
 	if err := utiljson.Unmarshal(data, &list); err != nil {
 		return Set{}, errors.New("decode manifests: not a JSON list") // without the cause, which may show a value
@@ -78,6 +107,22 @@ func Decode(data []byte) (Set, error) {
 		set.Objects = append(set.Objects, o)
 	}
 	return set, nil
+}
+
+func unzipped(data []byte) ([]byte, error) {
+	if !bytes.HasPrefix(data, []byte{0x1f, 0x8b}) {
+		return data, nil
+	}
+	const most = 256 << 20 // far beyond what Render lets pass
+	zip, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("decode manifests: %w", err)
+	}
+	plain, err := io.ReadAll(io.LimitReader(zip, most))
+	if err != nil {
+		return nil, fmt.Errorf("decode manifests: %w", err)
+	}
+	return plain, nil
 }
 
 // Images lists the images of all containers, each once, sorted.

@@ -160,8 +160,12 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	registries, err := registriesOf(a.o.Config)
+	if err != nil {
+		return nil, err
+	}
 	deployer, err := deploy.New(deploy.Options{
-		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log,
+		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log, Registry: registries,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)

@@ -9,7 +9,9 @@ import (
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
+	"gitlab.com/slipway-cd/slipway/deploy/registry"
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
 // clusters finds the place of an environment by the operator's configuration, and
@@ -28,6 +30,12 @@ type identity struct {
 	as      kube.ServiceAccount // nobody: with its own credentials
 }
 
+// Clusters are the places of a configuration, for tools that need no server.
+func Clusters(cfg *config.Config, log *slog.Logger) deploy.Clusters { return newClusters(cfg, log) }
+
+// Operator is a configuration as the pipeline file's compiler wants it, for tools that need no server.
+func Operator(cfg *config.Config) spec.Operator { return operator{cfg} }
+
 func newClusters(cfg *config.Config, log *slog.Logger) *clusters {
 	return &clusters{cfg: cfg, log: log, by: map[identity]*kube.Client{}}
 }
@@ -43,7 +51,11 @@ func (c *clusters) Target(_ context.Context, project, environment string) (deplo
 	if err != nil {
 		return deploy.Target{}, err
 	}
-	return deploy.Target{Cluster: cluster.Namespace(rules.Namespace), Name: rules.Cluster, Namespace: rules.Namespace}, nil
+	namespace := cluster.Namespace(rules.Namespace)
+	if place.CRDs {
+		namespace = namespace.AllowCRDs()
+	}
+	return deploy.Target{Cluster: namespace, Name: rules.Cluster, Namespace: rules.Namespace, CRDs: place.CRDs}, nil
 }
 
 // connect gives the one client of a cluster and an identity there; as is nil for Slipway's own.
@@ -89,4 +101,20 @@ func (c *clusters) ping(ctx context.Context, name string) (string, error) {
 		return "", err
 	}
 	return k.Ping(ctx)
+}
+
+// registriesOf gives the registries that are asked for digests, nil if there are none.
+func registriesOf(cfg *config.Config) (deploy.Registry, error) {
+	if len(cfg.Registries) == 0 {
+		return nil, nil //nolint:nilnil // no registry is asked
+	}
+	var o registry.Options
+	for _, r := range cfg.Registries {
+		o.Registries = append(o.Registries, registry.Registry{Host: r.Host, Username: r.Username, Password: r.Password.Reveal(), Insecure: r.Insecure})
+	}
+	client, err := registry.New(o)
+	if err != nil {
+		return nil, fmt.Errorf("use the registries: %w", err)
+	}
+	return client, nil
 }

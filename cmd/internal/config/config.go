@@ -54,6 +54,7 @@ type Config struct {
 	Environments []Environment `yaml:"environments"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
+	Registries   []Registry    `yaml:"registries"`
 	Keep         Keep          `yaml:"keep"`
 }
 
@@ -120,6 +121,16 @@ type Keep struct {
 
 // Load reads and checks the file. Errors name the file, and line and column where known.
 func Load(file string, getenv func(string) (string, bool)) (*Config, error) {
+	return load(file, getenv, Parse)
+}
+
+// LoadPlaces reads of the file only what says where projects may deploy. It needs no secrets but those that clusters and
+// environments refer to, so whoever has no token of the server can use it.
+func LoadPlaces(file string, getenv func(string) (string, bool)) (*Config, error) {
+	return load(file, getenv, parsePlaces)
+}
+
+func load(file string, getenv func(string) (string, bool), parse func([]byte, func(string) (string, bool)) (*Config, error)) (*Config, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("there is no configuration at %s; name it with --config (docs/configuration.md has all keys)", file)
@@ -134,11 +145,27 @@ func Load(file string, getenv func(string) (string, bool)) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
-	c, err := Parse(data, getenv)
+	c, err := parse(data, getenv)
 	if err != nil {
 		return nil, fmt.Errorf("configuration %s: %w", file, err)
 	}
 	return c, nil
+}
+
+func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	var all Config
+	if err := yaml.UnmarshalWithOptions(data, &all, yaml.DisallowUnknownField()); err != nil {
+		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
+	}
+	c := Config{Clusters: all.Clusters, Environments: all.Environments}
+	if err := expand(&c, getenv); err != nil {
+		return nil, err
+	}
+	if err := c.readSecrets(); err != nil {
+		return nil, err
+	}
+	c.setDefaults()
+	return &c, c.checkPlaces()
 }
 
 // Parse is Load for a file's content.
@@ -214,6 +241,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkChecks(); err != nil {
+		return err
+	}
+	if err := c.checkRegistries(); err != nil {
 		return err
 	}
 	if c.Keep.Days < 1 {

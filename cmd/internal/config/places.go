@@ -58,6 +58,8 @@ type Environment struct {
 	// Branches that may be deployed from, such as release/*; without one only the project's
 	// default branch, which GitLab protects.
 	Branches []string `yaml:"branches"`
+	// CRDs allows deliveries to bring CustomResourceDefinitions, which belong to the whole cluster.
+	CRDs bool `yaml:"crds"`
 }
 
 // Impersonate names a service account of the environment's cluster.
@@ -71,6 +73,8 @@ type Place struct {
 	Rules pipeline.EnvironmentRules
 	// As is the service account to act as, nil for Slipway's own credentials.
 	As *Impersonate
+	// CRDs: deliveries may bring CustomResourceDefinitions.
+	CRDs bool
 }
 
 // slugMark is replaced in the namespace and the URL of a pattern's environments.
@@ -315,7 +319,7 @@ func (e *Environment) place(name string) Place {
 	p := Place{Rules: pipeline.EnvironmentRules{
 		Cluster: e.Cluster, Namespace: e.fill(e.Namespace, slug(name)), URL: e.fill(e.URL, slug(name)),
 		Tier: e.Tier, Judged: e.Judged, Rule: e.rule(), Branches: e.Branches,
-	}}
+	}, CRDs: e.CRDs}
 	if as := e.Impersonate; as != nil {
 		p.As = &Impersonate{ServiceAccount: as.ServiceAccount, Namespace: e.fill(as.Namespace, slug(name))}
 		if p.As.Namespace == "" {

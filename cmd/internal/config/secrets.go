@@ -123,6 +123,10 @@ func (c *Config) readSecrets() error {
 			errs = append(errs, read(fmt.Sprintf("clusters[%d].agent.token", i), &cl.Agent.Token, cl.Agent.TokenFile))
 		}
 	}
+	for i := range c.Registries {
+		r := &c.Registries[i]
+		errs = append(errs, read(fmt.Sprintf("registries[%d].password", i), &r.Password, r.PasswordFile))
+	}
 	for _, err := range errs {
 		if err != nil {
 			return err

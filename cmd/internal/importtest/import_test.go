@@ -37,6 +37,7 @@ var ours = map[string][]string{
 	"deploy/manifest":                {},
 	"deploy/metrics":                 {},
 	"deploy/metrics/*":               {"deploy/metrics"},
+	"deploy/registry":                {"pipeline"},
 	"deploy/kube":                    {"deploy", "deploy/manifest", "pipeline"},
 	"deploy/kube/kubefault":          {},
 	"deploy/kube/kubesim":            {"deploy/kube/kubesim/...", "deploy/kube/kubefault"},
@@ -63,23 +64,25 @@ var simulators = []string{"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/
 
 // theirs lists the third-party packages that belong to few of ours, by prefix.
 var theirs = map[string][]string{
-	"github.com/gin-gonic/":             {"handlers"},
-	"k8s.io/client-go/":                 {"deploy/kube", "deploy/kube/kubetest", "deploy/kube/kubesuite", "deploy/kube/kubesim/internal/registry"}, // the simulator uses its schemas, no client
-	"gitlab.com/gitlab-org/api/":        {"gitlab"},
-	"github.com/slack-go/":              {"chatops/slack"},
-	"github.com/jackc/pgx":              {"store/pgstore"},
-	"go.etcd.io/bbolt":                  {"store/boltstore"},
-	"cel.dev/":                          {"pipeline/spec"},
-	"sigs.k8s.io/kustomize/":            {"deploy/manifest"},
-	"github.com/prometheus/":            {"cmd/internal/app", "deploy/metrics/prometheus"},
-	"testing":                           {"store/storetest", "deploy/kube/kubetest", "deploy/kube/kubesuite"},
-	"github.com/getkin/kin-openapi/":    {"gitlab/gitlabsim/contract"},
-	"github.com/spf13/cobra":            {"cmd/slipway"},
-	"github.com/chromedp/":              {},
-	"pgregory.net/rapid":                {"store/storetest"},
-	"github.com/google/go-cmp/":         {"store/storetest", "deploy/kube/kubesuite"},
-	"github.com/santhosh-tekuri/":       {},
-	"sigs.k8s.io/structured-merge-diff": {"deploy/kube/kubesim", "deploy/kube/kubesim/internal/registry"},
+	"github.com/gin-gonic/":                   {"handlers"},
+	"k8s.io/client-go/":                       {"deploy/kube", "deploy/kube/kubetest", "deploy/kube/kubesuite", "deploy/kube/kubesim/internal/registry"}, // the simulator uses its schemas, no client
+	"gitlab.com/gitlab-org/api/":              {"gitlab"},
+	"github.com/slack-go/":                    {"chatops/slack"},
+	"github.com/jackc/pgx":                    {"store/pgstore"},
+	"go.etcd.io/bbolt":                        {"store/boltstore"},
+	"cel.dev/":                                {"pipeline/spec"},
+	"sigs.k8s.io/kustomize/":                  {"deploy/manifest"},
+	"github.com/prometheus/":                  {"cmd/internal/app", "deploy/metrics/prometheus"},
+	"testing":                                 {"store/storetest", "deploy/kube/kubetest", "deploy/kube/kubesuite"},
+	"github.com/getkin/kin-openapi/":          {"gitlab/gitlabsim/contract"},
+	"github.com/spf13/cobra":                  {"cmd/slipway"},
+	"github.com/chromedp/":                    {},
+	"pgregory.net/rapid":                      {"store/storetest"},
+	"github.com/google/go-cmp/":               {"store/storetest", "deploy/kube/kubesuite"},
+	"github.com/santhosh-tekuri/":             {"deploy/manifest"},
+	"helm.sh/helm/":                           {"deploy/manifest"},
+	"github.com/google/go-containerregistry/": {"deploy/registry"},
+	"sigs.k8s.io/structured-merge-diff":       {"deploy/kube/kubesim", "deploy/kube/kubesim/internal/registry"},
 }
 
 type pkg struct {
