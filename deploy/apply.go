@@ -16,22 +16,36 @@ import (
 )
 
 // apply renders the manifests at the commit and applies them. The cluster is asked first whether it would take all of
-// them, so that most mistakes are found before anything is changed.
+// them, so that most mistakes are found before anything is changed. The traffic stays where it is if the release is
+// blue-green, or follows one that is.
 func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply) (pipeline.Event, error) {
 	w := &application{release: pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}}
-	err := e.prepare(ctx, t, a, w)
-	if err == nil {
-		err = w.where.Cluster.Check(ctx, w.objects)
-	}
-	if err == nil {
-		w.applied, err = w.where.Cluster.Apply(ctx, w.objects, false)
-	}
-	if err != nil {
+	if err := e.applyAll(ctx, t, a, w); err != nil {
 		return nil, w.failure(ctx, t, err)
 	}
 	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", w.where.Name, "namespace", w.where.Namespace, "release", w.release.ID, "objects", w.release.Objects)
 	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release}, nil
+}
+
+func (e *Executor) applyAll(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) error {
+	arr, err := e.prepare(ctx, t, a, w)
+	if err != nil {
+		return err
+	}
+	s, err := e.look(ctx, w.where, arr, w.release.Traffic, true)
+	if err != nil {
+		return err
+	}
+	trial, err := s.trial(ctx)
+	if err != nil {
+		return err
+	}
+	if err := w.where.Cluster.Check(ctx, trial); err != nil {
+		return err
+	}
+	w.applied, err = s.bringUp(ctx, false)
+	return err
 }
 
 // application is one try to apply a release.
@@ -54,44 +68,87 @@ func (w *application) failure(ctx context.Context, t *pipeline.Task, err error) 
 	case t.Attempt <= 1 && !t.Unknown:
 		said.Unchanged = true
 	case w.objects != nil && said.Permanent: // an earlier try may have changed something: look
-		changed, err := w.where.Cluster.Carry(ctx, w.objects, AnnotationRelease, w.release.ID)
+		changed, err := carry(ctx, w.where.Cluster, w.objects, w.release.ID)
 		said.Unchanged = err == nil && !changed
 	}
 	return &said
 }
 
+// carry tells whether any of the objects exists and was last applied for the release.
+func carry(ctx context.Context, cluster Cluster, objects []manifest.Object, release string) (bool, error) {
+	for _, o := range objects {
+		live, err := cluster.Get(ctx, o)
+		if err != nil {
+			return false, err
+		}
+		if live != nil && live.GetAnnotations()[AnnotationRelease] == release {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // prepare finds out what is to be applied where, and records it.
-func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) error {
+func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) (arrangement, error) {
 	stage, err := definition(t, a.Stage)
 	if err != nil {
-		return err
+		return arrangement{}, err
 	}
-	if stage.Deploy == nil {
-		return refusal(pipeline.ReasonOther, "stage "+a.Stage+" deploys nothing", nil)
+	d := stage.Deploy
+	if d == nil {
+		return arrangement{}, refusal(pipeline.ReasonOther, "stage "+a.Stage+" deploys nothing", nil)
 	}
-	if w.where, err = e.place(ctx, t, stage.Deploy.Environment, w.release); err != nil {
-		return err
+	if w.where, err = e.place(ctx, t, d.Environment, w.release); err != nil {
+		return arrangement{}, err
 	}
-	set, err := e.render(ctx, t, *stage.Deploy)
+	set, err := e.render(ctx, t, *d)
 	if err != nil {
-		return err
+		return arrangement{}, err
 	}
 	if err := w.where.within(set); err != nil {
-		return err
+		return arrangement{}, err
 	}
 	if err := e.pin(ctx, set); err != nil {
-		return err
+		return arrangement{}, err
 	}
 	data, err := set.Encode()
 	if err != nil {
-		return err
+		return arrangement{}, err
 	}
-	if w.release.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
-		return fmt.Errorf("record the manifests of release %s: %w", w.release.ID, err)
+	r := &w.release
+	r.Strategy, r.Prune, r.KeepFailed = d.Strategy, d.Prune, d.KeepFailed
+	if d.Strategy == pipeline.StrategyBlueGreen {
+		r.Version, r.Traffic = versionOf(r.SHA, data), d.Traffic
 	}
-	w.release.Objects, w.release.Replicas, w.release.Images = len(set.Objects), set.Replicas(), imagesOf(set)
-	w.objects = stamp(set.Objects, w.where.owner, w.where.Namespace)
-	return nil
+	arr, err := w.where.arrange(set, *r)
+	if err != nil {
+		return arrangement{}, err
+	}
+	if r.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
+		return arrangement{}, fmt.Errorf("record the manifests of release %s: %w", r.ID, err)
+	}
+	r.Objects, r.Replicas, r.Images = len(set.Objects), set.Replicas(), imagesOf(set)
+	w.objects = arr.set().Objects
+	return arr, nil
+}
+
+// arrange is what a release's set becomes here, with the owner's marks.
+func (p place) arrange(set manifest.Set, r pipeline.Release) (arrangement, error) {
+	return arrange(stamp(set.Objects, p.owner, p.Namespace), r.Version, r.Traffic)
+}
+
+// arrangement reads what a recorded release is here.
+func (e *Executor) arrangement(ctx context.Context, where place, r pipeline.Release) (arrangement, error) {
+	set, err := e.recorded(ctx, r)
+	if err != nil {
+		return arrangement{}, err
+	}
+	// A definition stays as it is: an older one may not fit what is stored by now.
+	set.Objects = slices.DeleteFunc(set.Objects, manifest.Object.DefinesKind)
+	if err := where.within(set); err != nil {
+		return arrangement{}, err
+	}
+	return where.arrange(set, r)
 }
 
 func title(t *pipeline.Task) string {

@@ -4,7 +4,10 @@ import (
 	"context"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
@@ -33,16 +36,21 @@ type Cluster interface {
 	// Apply makes the objects so, in their order, by server-side apply. It returns how many were applied before an error.
 	// Without force a field that somebody else manages with another value is an error that names them.
 	Apply(ctx context.Context, objects []manifest.Object, force bool) (applied int, err error)
-	// Carry tells whether any of the objects exists and has that value of the annotation.
-	Carry(ctx context.Context, objects []manifest.Object, annotation, value string) (bool, error)
+	// Get reads an object, nil if there is none. It is never older than our own last write.
+	Get(ctx context.Context, o manifest.Object) (*unstructured.Unstructured, error)
+	// List reads the objects of a kind that a label selector selects; "" selects all.
+	List(ctx context.Context, kind schema.GroupVersionKind, selector string) ([]*unstructured.Unstructured, error)
+	// Merge changes fields of an object that exists by a JSON merge patch, whoever manages them. If the change names
+	// metadata.resourceVersion, an object that was changed since is a failure with ReasonConflict that may be tried again.
+	Merge(ctx context.Context, o manifest.Object, change map[string]any) (*unstructured.Unstructured, error)
 	// Remove deletes the objects, in their order, of which the claim holds. What is gone already is fine. It returns the
 	// titles of what it deleted.
 	Remove(ctx context.Context, objects []manifest.Object, claim Claim) ([]string, error)
-	// Watch tells how the workloads are, now and whenever that changes, until the context ends. A picture that nobody
+	// Watch tells how the workloads, or Jobs, are, now and whenever that changes, until the context ends. A picture that nobody
 	// has taken yet is replaced by a newer one. owner's labels are on the workloads.
 	Watch(ctx context.Context, workloads []manifest.Object, owner Owner) (<-chan Picture, error)
-	// LogTail returns the last lines of a container's log, at most that many and of bounded length. previous asks for
-	// the run before the current one.
+	// LogTail returns the last lines of a container's log, at most that many and 64 KiB. previous asks for the run before
+	// the current one.
 	LogTail(ctx context.Context, pod, container string, previous bool, lines int) ([]string, error)
 }
 
@@ -51,6 +59,10 @@ type Claim struct {
 	Owner Owner
 	// Delivery: only what was last applied by this delivery; "" is any.
 	Delivery string
+	// Release: only what was last applied for this release; "" is any.
+	Release string
+	// Volumes: volume claims, too.
+	Volumes bool
 	// Alone: only what nobody else than Slipway manages, so what was not there before Slipway came.
 	Alone bool
 }
@@ -70,5 +82,6 @@ type Workload struct {
 	Deployment  *appsv1.Deployment
 	StatefulSet *appsv1.StatefulSet
 	DaemonSet   *appsv1.DaemonSet
+	Job         *batchv1.Job // with all its pods
 	Pods        []*corev1.Pod
 }

@@ -1,7 +1,9 @@
 // Package deploy carries out what deliveries want of Kubernetes: it renders a commit's manifests, applies them, watches
-// the rollout to its end, and brings back a recorded release.
+// the rollout to its end, moves traffic, brings back a recorded release, removes what is left over, and runs Jobs.
 //
-// Where to look: executor.go (the actions), apply.go, observe.go and restore.go (one each), rollout.go (is it rolled
-// out?), trouble.go (why it never will be), cluster.go (what is asked of a cluster; package kube answers), owner.go
-// (the labels by which Slipway knows its own).
+// Where to look: executor.go (the actions); apply.go, observe.go, switch.go, restore.go, retire.go and job.go (one or two
+// each); bluegreen.go (what a release's objects become, pure), gates.go (how Services stand before), bringup.go (what is
+// applied before the traffic moves), route.go (HTTPRoutes); rollout.go (is it rolled out?), trouble.go (why it never will
+// be), jobwatch.go (the same of Jobs); cluster.go (what is asked of a cluster; package kube answers), owner.go (the labels
+// by which Slipway knows its own).
 package deploy

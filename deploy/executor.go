@@ -59,7 +59,7 @@ type Options struct {
 	Registry Registry
 }
 
-// Executor carries out Apply, Observe and Restore.
+// Executor carries out Apply, Observe, Switch, Restore, Retire and Remove.
 type Executor struct {
 	Options
 }
@@ -73,8 +73,8 @@ func New(o Options) (*Executor, error) {
 	return &Executor{Options: o}, nil
 }
 
-// Execute carries out the task's action. What it does is idempotent: applying, watching and restoring again is always
-// right, so an unknown outcome is answered by doing it once more.
+// Execute carries out the task's action. What it does is idempotent: each action looks at what is there and does what is
+// left to do, so an unknown outcome is answered by doing it once more.
 func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
 	var event pipeline.Event
 	var err error
@@ -85,6 +85,12 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		event, err = e.observe(ctx, t, a)
 	case pipeline.Restore:
 		event, err = e.restore(ctx, t, a)
+	case pipeline.Switch:
+		event, err = e.switchTo(ctx, t, a)
+	case pipeline.Retire:
+		event, err = e.retire(ctx, t, a)
+	case pipeline.Remove:
+		err = e.remove(ctx, t, a)
 	default:
 		return nil, fmt.Errorf("deploy: action %s is not ours", t.Effect.Do.ActionKind())
 	}

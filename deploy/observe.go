@@ -33,7 +33,11 @@ func (e *Executor) observe(ctx context.Context, t *pipeline.Task, a pipeline.Obs
 			}
 		}},
 	}
-	for _, o := range stamp(set.Objects, where.owner, where.Namespace) {
+	arr, err := where.arrange(set, a.Release)
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range arr.set().Objects {
 		if isKind(o, "Deployment", "StatefulSet", "DaemonSet") {
 			w.objects = append(w.objects, o)
 		}

@@ -12,8 +12,8 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
 
-// The labels and annotations on the metadata of every object that Slipway applies. They are on no selector and in no
-// pod template, where they would restart pods for nothing.
+// The labels and annotations on the metadata of every object that Slipway applies. But for LabelVersion they are on no
+// selector and in no pod template, where they would restart pods for nothing.
 const (
 	LabelManagedBy   = "app.kubernetes.io/managed-by"
 	LabelProject     = "slipway.dev/project"     // GitLab's id
@@ -23,6 +23,18 @@ const (
 	AnnotationDelivery    = "slipway.dev/delivery"
 	AnnotationRelease     = "slipway.dev/release"
 	AnnotationCommit      = "slipway.dev/commit" // sha
+
+	// LabelVersion tells the Deployments and pods of one blue-green release from another's. Services select by it.
+	LabelVersion = "slipway.dev/version"
+	// LabelTrack is the role of a blue-green Deployment: TrackStable or TrackStandby. It is only on the Deployment
+	// itself, so that no pod restarts when the role changes.
+	LabelTrack   = "slipway.dev/track"
+	TrackStable  = "stable"  // it has the traffic
+	TrackStandby = "standby" // it had it, and is ready to take it back
+
+	// AnnotationReplaces is on a Service that a blue-green release takes over, and names the Deployment that was behind it
+	// until then, with the hash of its pods: "shop/5d7c9f".
+	AnnotationReplaces = "slipway.dev/replaces"
 
 	// Manager is the field manager, and the value of LabelManagedBy.
 	Manager = "slipway"

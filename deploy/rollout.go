@@ -157,6 +157,8 @@ func (w Workload) meta() metav1.Object {
 		return w.StatefulSet
 	case w.DaemonSet != nil:
 		return w.DaemonSet
+	case w.Job != nil:
+		return w.Job
 	}
 	return nil
 }

@@ -201,10 +201,26 @@ func TestConditionOfACluster(t *testing.T) {
 		if !strings.HasPrefix(got.Version, "v1.") || got.Skew.Abs() > 5*time.Second {
 			t.Errorf("got %+v", got)
 		}
-		if got.HTTPRoutes != (w.sim != nil) { // the real one has no Gateway API
-			t.Errorf("HTTPRoutes are served: %v", got.HTTPRoutes)
+		if w.sim != nil && !got.HTTPRoutes {
+			t.Error("HTTPRoutes are not served")
 		}
 	})
+}
+
+// TestAClusterWithoutTheGatewayAPI is not parallel, so it runs before the tests that define the API in the shared cluster.
+func TestAClusterWithoutTheGatewayAPI(t *testing.T) {
+	w := realOne(t)
+	is := func(want bool) {
+		t.Helper()
+		if got, err := w.client().Condition(w.context()); err != nil || got.HTTPRoutes != want {
+			t.Errorf("HTTPRoutes are served: %v, %v", got.HTTPRoutes, err)
+		}
+	}
+	if !w.real.External {
+		is(false)
+	}
+	w.real.GatewayAPI(t)
+	is(true)
 }
 
 // TestAClusterBehindAProxy reaches a cluster by an address and a token, as GitLab's agent server is.

@@ -184,12 +184,37 @@ func (n *Namespace) patch(ctx context.Context, o manifest.Object, options metav1
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	answer, err := resource.Patch(requestCtx, o.GetName(), types.ApplyPatchType, data, options)
+	if onlyOurs(err) {
+		force := true
+		options.Force = &force
+		answer, err = resource.Patch(requestCtx, o.GetName(), types.ApplyPatchType, data, options)
+	}
 	if err != nil {
 		return nil, nil, n.failure(ctx, err, attempt{
 			verb: "apply", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o), from: o.From,
 		})
 	}
 	return answer, mapping, nil
+}
+
+// onlyOurs tells of a conflict with nobody else than ourselves: the cluster counts what Merge wrote as another
+// manager's of the same name.
+func onlyOurs(err error) bool {
+	status := apierrors.APIStatus(nil)
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return false
+	}
+	found := false
+	for _, c := range status.Status().Details.Causes {
+		switch {
+		case c.Type != metav1.CauseTypeFieldManagerConflict:
+		case !strings.HasPrefix(c.Message, fmt.Sprintf("conflict with %q", deploy.Manager)):
+			return false
+		default:
+			found = true
+		}
+	}
+	return found
 }
 
 func isSecret(o manifest.Object) bool {

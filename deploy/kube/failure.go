@@ -185,6 +185,9 @@ func invalid(s metav1.Status, a attempt, message string) string {
 	if s.Details == nil || len(s.Details.Causes) == 0 {
 		return message
 	}
+	if isSealed(s) {
+		return "a Job that exists can't be changed (let a run stage run it, where each run gets a Job of its own)"
+	}
 	var said []string
 	for _, c := range s.Details.Causes {
 		switch {
@@ -197,6 +200,11 @@ func invalid(s metav1.Status, a attempt, message string) string {
 		}
 	}
 	return strings.Join(said, "; ")
+}
+
+// isSealed tells that the object is a Job, and what of it is to be changed can't be since it exists.
+func isSealed(s metav1.Status) bool {
+	return s.Details != nil && s.Details.Group == "batch" && s.Details.Kind == "Job" && strings.Contains(s.Message, "immutable")
 }
 
 // untyped says how an object doesn't fit its kind's schema, "" if that isn't what happened. The API server answers it

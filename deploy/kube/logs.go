@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,12 +11,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// maxLog bounds how much of a log is read, in bytes.
-const maxLog = 32 << 10
+const (
+	maxLog  = 64 << 10 // bytes of a log that are kept, from its end
+	maxRead = 16 << 20 // bytes of it that are read to find that end
+)
 
 // LogTail returns the last lines of a container's log.
 func (n *Namespace) LogTail(ctx context.Context, pod, container string, previous bool, lines int) ([]string, error) {
-	tail, limit := int64(lines), int64(maxLog)
+	tail, limit := int64(lines), int64(maxRead)
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
 	stream, err := n.typed.CoreV1().Pods(n.namespace).GetLogs(pod, &corev1.PodLogOptions{
@@ -25,11 +29,33 @@ func (n *Namespace) LogTail(ctx context.Context, pod, container string, previous
 		return nil, n.failure(ctx, err, what)
 	}
 	defer stream.Close()
-	text, err := io.ReadAll(io.LimitReader(stream, maxLog))
+	end, err := readEnd(io.LimitReader(stream, maxRead))
 	if err != nil {
 		return nil, n.failure(ctx, fmt.Errorf("read the log: %w", err), what)
 	}
-	return splitLog(string(text), lines), nil
+	return splitLog(string(end), lines), nil
+}
+
+// readEnd reads to the end and keeps the last bytes, without the rest of a line whose beginning it doesn't have.
+func readEnd(r io.Reader) ([]byte, error) {
+	var kept []byte
+	chunk, cut := make([]byte, 16<<10), false
+	for {
+		read, err := r.Read(chunk)
+		kept = append(kept, chunk[:read]...)
+		if len(kept) > 2*maxLog || err != nil && len(kept) > maxLog {
+			kept, cut = append(kept[:0], kept[len(kept)-maxLog:]...), true
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if _, whole, ok := bytes.Cut(kept, []byte("\n")); cut && ok {
+				return whole, nil
+			}
+			return kept, nil
+		case err != nil:
+			return nil, err // the caller says what was read
+		}
+	}
 }
 
 // splitLog keeps the last lines that aren't empty.

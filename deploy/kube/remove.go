@@ -11,12 +11,13 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
 
-// Remove deletes the objects of which the claim holds. Volume claims stay: with them their data would go;
-// and definitions of kinds: with them all objects of the kind.
+// Remove deletes the objects of which the claim holds. Volume claims stay unless the claim says otherwise: with them
+// their data would go. Namespaces and the definitions of kinds always stay.
 func (n *Namespace) Remove(ctx context.Context, objects []manifest.Object, claim deploy.Claim) ([]string, error) {
 	var removed []string
 	for _, o := range objects {
-		if o.GetKind() == "PersistentVolumeClaim" || o.GetKind() == "Namespace" || o.DefinesKind() {
+		switch kind := o.GetKind(); {
+		case kind == "Namespace", o.DefinesKind(), kind == "PersistentVolumeClaim" && !claim.Volumes:
 			continue
 		}
 		gone, err := n.removeOne(ctx, o, claim)
@@ -48,11 +49,14 @@ func (n *Namespace) removeOne(ctx context.Context, o manifest.Object, claim depl
 	if !holds(claim, live) || live.GetDeletionTimestamp() != nil {
 		return false, nil
 	}
-	uid, background := live.GetUID(), metav1.DeletePropagationBackground
+	uid, propagation := live.GetUID(), metav1.DeletePropagationBackground
+	if o.GetKind() == "Job" {
+		propagation = metav1.DeletePropagationForeground // it is there until its pods have ended
+	}
 	what.verb = "delete"
 	err = resource.Delete(requestCtx, o.GetName(), metav1.DeleteOptions{
 		// Only the very object that was looked at: somebody may have made another of that name.
-		Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background,
+		Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &propagation,
 	})
 	switch {
 	case apierrors.IsNotFound(err):
@@ -61,30 +65,6 @@ func (n *Namespace) removeOne(ctx context.Context, o manifest.Object, claim depl
 		return false, n.failure(ctx, err, what)
 	}
 	return true, nil
-}
-
-// Carry tells whether any of the objects exists and has that value of the annotation.
-func (n *Namespace) Carry(ctx context.Context, objects []manifest.Object, annotation, value string) (bool, error) {
-	for _, o := range objects {
-		resource, mapping, err := n.resource(ctx, o)
-		if err != nil {
-			return false, err
-		}
-		requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
-		live, err := resource.Get(requestCtx, o.GetName(), metav1.GetOptions{})
-		cancel()
-		switch {
-		case apierrors.IsNotFound(err):
-			continue
-		case err != nil:
-			return false, n.failure(ctx, err, attempt{
-				verb: "get", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o),
-			})
-		case live.GetAnnotations()[annotation] == value:
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 // holds tells that the object is the claim's.
@@ -96,6 +76,9 @@ func holds(claim deploy.Claim, live *unstructured.Unstructured) bool {
 		}
 	}
 	if claim.Delivery != "" && live.GetAnnotations()[deploy.AnnotationDelivery] != claim.Delivery {
+		return false
+	}
+	if claim.Release != "" && live.GetAnnotations()[deploy.AnnotationRelease] != claim.Release {
 		return false
 	}
 	if !claim.Alone {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -106,4 +107,28 @@ spec: {minAvailable: 1, selector: {matchLabels: {app: shop}}}
 	if _, err := w.observe(w.context(), good); err != nil {
 		t.Errorf("verify: %v", err)
 	}
+}
+
+func TestDocumentedRoleIsEnoughToMoveTraffic(t *testing.T) {
+	t.Parallel()
+	w := realOne(t)
+	w.options.Kubeconfig = w.real.User(t, w.namespace, documentedRole(t).Rules...).Kubeconfig
+	w.deploy.Strategy, w.deploy.Prune = pipeline.StrategyBlueGreen, pipeline.PruneVolumes
+	w.kubectl(service + deployment("shop:0", 1, "") + autoscaler)
+	w.awaitAvailable("shop", 1)
+	w.route(httpRoute, "True")
+	w.commit("aaaa1111", claim+service+deployment("shop:1", 1, "")+autoscaler+budget)
+	w.commit("bbbb2222", service+deployment("shop:2", 1, "")+autoscaler+budget)
+	one := w.deliver("aaaa1111", nil)
+	w.deploy.Traffic = &pipeline.Traffic{HTTPRoute: "shop"}
+	two := w.release("bbbb2222")
+	w.switchTo(two, &one)
+	w.restore("bbbb2222", &one, &two)
+	w.retire(one, &two)
+	two = w.deliver("bbbb2222", &one)
+	if err := w.admin.AppsV1().Deployments(w.namespace).Delete(t.Context(), "shop", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err) // it was kubectl's, who wouldn't let it be taken over
+	}
+	w.deploy = pipeline.Deploy{}
+	w.deliver("aaaa1111", &two)
 }

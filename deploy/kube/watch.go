@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,7 +33,7 @@ func (n *Namespace) Watch(ctx context.Context, workloads []manifest.Object, owne
 		if err != nil {
 			return nil, err
 		}
-		v.sets[resource] = &watched{resource: appsv1.SchemeGroupVersion.WithResource(resource), selector: mine}
+		v.sets[resource.Resource] = &watched{resource: resource, selector: mine}
 	}
 	common := commonSelector(workloads)
 	if v.sets["deployments"] != nil {
@@ -44,23 +45,34 @@ func (n *Namespace) Watch(ctx context.Context, workloads []manifest.Object, owne
 	return pictures, nil
 }
 
-func workloadResource(o manifest.Object) (string, error) {
+func workloadResource(o manifest.Object) (schema.GroupVersionResource, error) {
 	switch o.GroupVersionKind() {
 	case schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "Deployment"}:
-		return "deployments", nil
+		return appsv1.SchemeGroupVersion.WithResource("deployments"), nil
 	case schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "StatefulSet"}:
-		return "statefulsets", nil
+		return appsv1.SchemeGroupVersion.WithResource("statefulsets"), nil
 	case schema.GroupVersionKind{Group: "apps", Version: "v1", Kind: "DaemonSet"}:
-		return "daemonsets", nil
+		return appsv1.SchemeGroupVersion.WithResource("daemonsets"), nil
+	case schema.GroupVersionKind{Group: "batch", Version: "v1", Kind: "Job"}:
+		return batchv1.SchemeGroupVersion.WithResource("jobs"), nil
 	}
-	return "", refusal(pipeline.ReasonManifest, fmt.Sprintf("%s in %s can't be watched", o.Title(), o.GetAPIVersion()), nil)
+	return schema.GroupVersionResource{}, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s in %s can't be watched", o.Title(), o.GetAPIVersion()), nil)
+}
+
+// podLabels are what the object's pods have in common.
+func podLabels(o manifest.Object) map[string]string {
+	if o.GetKind() == "Job" { // the cluster makes its selector
+		return map[string]string{batchv1.JobNameLabel: o.GetName()}
+	}
+	match, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
+	return match
 }
 
 // commonSelector selects the pods of all workloads, and as few others as their labels allow. "" selects all.
 func commonSelector(workloads []manifest.Object) string {
 	values := map[string][]string{}
 	for i, o := range workloads {
-		match, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
+		match := podLabels(o)
 		if i == 0 {
 			for key, value := range match {
 				values[key] = []string{value}
@@ -158,7 +170,8 @@ func (v *view) picture() (deploy.Picture, bool) {
 	pods := typed[corev1.Pod](objects["pods"])
 	replicaSets := typed[appsv1.ReplicaSet](objects["replicasets"])
 	for _, o := range v.workloads {
-		resource, _ := workloadResource(o)
+		found, _ := workloadResource(o)
+		resource := found.Resource
 		live := named(objects[resource], o.GetName())
 		if live != nil && v.namespace.stale(resource, live) {
 			return p, false // it is older than what we wrote, so the rest of the picture may be, too
@@ -186,6 +199,10 @@ func workload(resource string, live *unstructured.Unstructured, replicaSets []*a
 		if d := typed[appsv1.DaemonSet](one); len(d) == 1 {
 			generation := d[0].Annotations[appsv1.DeprecatedTemplateGeneration]
 			return deploy.Workload{DaemonSet: d[0], Pods: podsOf(d[0], "pod-template-generation", generation, pods)}
+		}
+	case "jobs":
+		if j := typed[batchv1.Job](one); len(j) == 1 {
+			return deploy.Workload{Job: j[0], Pods: podsOf(j[0], batchv1.JobNameLabel, j[0].Name, pods)}
 		}
 	}
 	return deploy.Workload{}

@@ -29,15 +29,20 @@ import (
 
 // world is one namespace of a cluster, and an executor that deliveries of one project use there.
 type world struct {
-	t         *testing.T
+	t         testing.TB
 	sim       *kubesim.Sim      // nil for the real control plane
 	real      *kubetest.Cluster // nil for the simulated one
 	admin     kubernetes.Interface
 	namespace string
 	options   kube.Options
 	crds      bool // definitions of kinds are allowed
-	patience  deploy.Patience
 	registry  deploy.Registry
+	// adminConfig is of an administrator, whoever the executor is.
+	adminConfig []byte
+	patience    deploy.Patience
+	deploy      pipeline.Deploy                     // what the stage says beside its environment and path
+	run         *pipeline.Run                       // makes it a run stage
+	mortal      func(deploy.Cluster) deploy.Cluster // stands before the cluster if it is set
 
 	source source
 	blobs  blobs
@@ -79,19 +84,19 @@ func simulated(t *testing.T) *world {
 	return newWorld(t, &world{sim: sim, namespace: "shop", options: kube.Options{Name: "sim", Kubeconfig: sim.Kubeconfig()}})
 }
 
-func realOne(t *testing.T) *world {
+func realOne(t testing.TB) *world {
 	t.Helper()
 	cluster := kubetest.Start(t)
 	return newWorld(t, &world{real: cluster, namespace: cluster.Namespace(t), options: kube.Options{Name: "real", Kubeconfig: cluster.Kubeconfig}})
 }
 
-func newWorld(t *testing.T, w *world) *world {
+func newWorld(t testing.TB, w *world) *world {
 	t.Helper()
 	config, err := clientcmd.RESTConfigFromKubeConfig(w.options.Kubeconfig)
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.QPS = -1
+	config.QPS, w.adminConfig = -1, w.options.Kubeconfig
 	if w.admin, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +125,11 @@ func (w *world) Target(ctx context.Context, project, environment string) (deploy
 	if w.crds {
 		namespace = namespace.AllowCRDs()
 	}
-	return deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds}, nil
+	target := deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds}
+	if w.mortal != nil {
+		target.Cluster = w.mortal(target.Cluster)
+	}
+	return target, nil
 }
 
 func (w *world) executor() *deploy.Executor {
@@ -138,14 +147,16 @@ const stageName = "go-live"
 
 // task is an action of the delivery of a commit, whose manifests are in the folder deploy.
 func (w *world) task(sha string, do pipeline.Action) *pipeline.Task {
+	def := w.deploy
+	if def.Environment, def.Manifests = "production", "deploy"; def.Strategy == "" {
+		def.Strategy = pipeline.StrategyRolling
+	}
+	stage := pipeline.Stage{Name: stageName, Kind: pipeline.KindDeploy, Deploy: &def}
+	if w.run != nil {
+		stage = pipeline.Stage{Name: stageName, Kind: pipeline.KindRun, Run: w.run}
+	}
 	return &pipeline.Task{
-		Plan: &pipeline.Plan{
-			Commit: pipeline.Commit{SHA: sha, Ref: "main"},
-			Stages: []pipeline.Stage{{
-				Name: stageName, Kind: pipeline.KindDeploy,
-				Deploy: &pipeline.Deploy{Environment: "production", Strategy: pipeline.StrategyRolling, Manifests: "deploy"},
-			}},
-		},
+		Plan: &pipeline.Plan{Commit: pipeline.Commit{SHA: sha, Ref: "main"}, Stages: []pipeline.Stage{stage}},
 		Delivery: pipeline.Delivery{
 			ID: "7-1-" + sha, SHA: sha, Project: pipeline.Project{ID: 7, Path: "shop/api"},
 			MergeRequest: pipeline.MergeRequest{IID: 1, Title: "Change " + sha}, Stages: []pipeline.StageState{{Name: stageName, Attempt: 1}},
