@@ -119,6 +119,7 @@ func TestDocumentedRoleIsEnoughToMoveTraffic(t *testing.T) {
 	w.route(httpRoute, "True")
 	w.commit("aaaa1111", claim+service+deployment("shop:1", 1, "")+autoscaler+budget)
 	w.commit("bbbb2222", service+deployment("shop:2", 1, "")+autoscaler+budget)
+	w.commit("cccc3333", migrate("migrate", "migrate:1", ""))
 	one := w.deliver("aaaa1111", nil)
 	w.deploy.Traffic = &pipeline.Traffic{HTTPRoute: "shop"}
 	two := w.release("bbbb2222")
@@ -131,4 +132,9 @@ func TestDocumentedRoleIsEnoughToMoveTraffic(t *testing.T) {
 	}
 	w.deploy = pipeline.Deploy{}
 	w.deliver("aaaa1111", &two)
+	w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+	if out := w.must("cccc3333", pipeline.RunJob{Stage: stageName, Attempt: 1}).(pipeline.JobRan); !out.Passed {
+		t.Errorf("the job: %+v", out)
+	}
+	w.must("cccc3333", pipeline.StopJob{Stage: stageName, Attempt: 1})
 }

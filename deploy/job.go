@@ -1,0 +1,255 @@
+package deploy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// runJob runs the stage's Job to its end. A try after a kill finds the same Job and watches on.
+func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) (pipeline.Event, error) {
+	run, err := runOf(t, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	passed, ran, detail, err := e.RunToEnd(ctx, t, run, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.JobRan{Stage: a.Stage, Attempt: a.Attempt, Passed: passed, Ran: ran, Detail: detail}, nil
+}
+
+// stopJob removes the stage's Job with its pods. One that is gone already, or never was, is fine.
+func (e *Executor) stopJob(ctx context.Context, t *pipeline.Task, a pipeline.StopJob) error {
+	run, err := runOf(t, a.Stage)
+	if err != nil {
+		return err
+	}
+	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
+		return nil // it was refused, so there never was one
+	}
+	if err != nil {
+		return err
+	}
+	removed, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner, Delivery: t.Delivery.ID})
+	if err == nil && len(removed) > 0 {
+		e.Logger.InfoContext(ctx, "stopped a job", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
+			"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName())
+	}
+	return err
+}
+
+func runOf(t *pipeline.Task, stage string) (pipeline.Run, error) {
+	def, err := definition(t, stage)
+	if err != nil {
+		return pipeline.Run{}, err
+	}
+	if def.Run == nil {
+		return pipeline.Run{}, refusal(pipeline.ReasonOther, "stage "+stage+" runs no Job", nil)
+	}
+	return *def.Run, nil
+}
+
+// RunToEnd runs a Job to its end, once for each name within the task's stage and attempt: when it is called again, after a
+// kill or an unknown outcome, it finds the Job and watches on. passed says how it ended, and detail why it did not pass, in
+// words with the last lines of its log. An error says that it could not be run, or not be watched.
+func (e *Executor) RunToEnd(ctx context.Context, t *pipeline.Task, run pipeline.Run, name string) (passed bool, ran pipeline.Ran, detail string, err error) {
+	stage, attempt := pipeline.StageOf(t.Effect.Do)
+	j, err := e.jobFor(ctx, t, run, stage, attempt, name)
+	if err != nil {
+		return false, ran, "", err
+	}
+	if err := e.startJob(ctx, t, j, name); err != nil {
+		return false, ran, "", err
+	}
+	end, err := e.watchJob(ctx, t, j)
+	if err != nil {
+		return false, ran, "", err
+	}
+	ran = pipeline.Ran{Job: j.job.GetName(), ExitCode: end.code}
+	if len(end.log) > 0 {
+		if ran.Log, err = e.Blobs.PutBlob(ctx, []byte(strings.Join(end.log, "\n")+"\n")); err != nil {
+			return false, ran, "", fmt.Errorf("keep the log of job %s: %w", j.job.GetName(), err)
+		}
+	}
+	e.Logger.InfoContext(ctx, "a job has ended", "delivery", t.Delivery.ID, "stage", name, "project", t.Delivery.Project.Path,
+		"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName(), "passed", end.passed, "exit_code", end.code)
+	return end.passed, ran, end.detail, nil
+}
+
+// startJob makes the Job, unless it is there. What it needs was there before it, if the Job is.
+func (e *Executor) startJob(ctx context.Context, t *pipeline.Task, j oneJob, name string) error {
+	live, err := j.where.Cluster.Get(ctx, j.job)
+	if err != nil || live != nil {
+		return err
+	}
+	objects := append(slices.Clone(j.needs), j.job)
+	if err := j.where.Cluster.Check(ctx, objects); err != nil {
+		return err
+	}
+	if _, err := j.where.Cluster.Apply(ctx, objects, false); err != nil {
+		return err
+	}
+	e.Logger.InfoContext(ctx, "started a job", "delivery", t.Delivery.ID, "stage", name, "project", t.Delivery.Project.Path,
+		"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName())
+	return nil
+}
+
+// oneJob is a Job that is to run, and what it needs.
+type oneJob struct {
+	where  place
+	job    manifest.Object
+	needs  []manifest.Object
+	redact redactor
+}
+
+// jobFor makes the Job: that of the manifests, or one from an image.
+func (e *Executor) jobFor(ctx context.Context, t *pipeline.Task, run pipeline.Run, stage string, attempt int, name string) (oneJob, error) {
+	release := pipeline.Release{ID: fmt.Sprintf("%s/%s/%d", t.Delivery.ID, stage, attempt), Delivery: t.Delivery.ID, SHA: t.Delivery.SHA}
+	if def, err := definition(t, stage); err == nil && run.Environment == "" {
+		run.Environment = def.Environment()
+	}
+	where, err := e.place(ctx, t, run.Environment, release)
+	if err != nil {
+		return oneJob{}, err
+	}
+	set := manifest.Set{Objects: []manifest.Object{inlineJob(run, name)}}
+	if run.Manifests != "" {
+		set, err = e.render(ctx, t, pipeline.Deploy{Environment: run.Environment, Manifests: run.Manifests, Images: run.Images, Helm: run.Helm})
+		if err != nil {
+			return oneJob{}, err
+		}
+		if err := where.within(set); err != nil {
+			return oneJob{}, err
+		}
+	}
+	job, needs, err := pickJob(set, run)
+	if err != nil {
+		return oneJob{}, err
+	}
+	all := stamp(append(needs, job), where.owner, where.Namespace)
+	j := oneJob{where: where, needs: all[:len(needs)], job: all[len(needs)], redact: newRedactor(set)}
+	j.job.SetName(jobName(job.GetName(), t.Delivery.SHA, release.ID+"/"+name))
+	return j, keepForAWhile(j.job)
+}
+
+// keepForAWhile lets a Job that has ended stay long enough to be seen, and go some day: each run has one of its own.
+func keepForAWhile(job manifest.Object) error {
+	const ttl, least, usual = "ttlSecondsAfterFinished", int64(60 * 60), int64(24 * 60 * 60)
+	n, found, _ := unstructured.NestedInt64(job.Object, "spec", ttl)
+	if n = max(n, least); !found {
+		n = usual
+	}
+	if err := unstructured.SetNestedField(job.Object, n, "spec", ttl); err != nil {
+		return refusal(pipeline.ReasonManifest, job.Title()+" has no spec", err)
+	}
+	return nil
+}
+
+// jobName is unlike that of any other run, so that each has a Job of its own.
+func jobName(name, sha, key string) string {
+	const longest = 63 // it is a label of the pods
+	sum := sha256.Sum256([]byte(key))
+	suffix := "-" + strings.ToLower(pipeline.Short(sha)) + "-" + hex.EncodeToString(sum[:])[:5]
+	if room := longest - len(suffix); len(name) > room {
+		name = strings.TrimRight(name[:room], "-.")
+	}
+	return strings.ReplaceAll(name, ".", "-") + suffix
+}
+
+// pickJob finds the Job that is meant and what it needs. What would keep running when the Job has ended is refused.
+func pickJob(set manifest.Set, run pipeline.Run) (job manifest.Object, needs []manifest.Object, err error) {
+	var jobs []manifest.Object
+	for _, o := range set.Objects {
+		switch kind := o.GetKind(); {
+		case kind == "Job" && o.GroupVersionKind().Group == "batch":
+			jobs = append(jobs, o)
+		case slices.Contains([]string{"ConfigMap", "Secret", "ServiceAccount", "PersistentVolumeClaim", "Role", "RoleBinding", "NetworkPolicy"}, kind):
+			needs = append(needs, o)
+		default:
+			mistake := &manifest.Error{Origin: o.From, What: o.Title() + " is not for a run stage, which only takes a Job and its configuration", Hint: "bring it with a deploy stage"}
+			return job, nil, refusal(pipeline.ReasonManifest, mistake.Error(), nil)
+		}
+	}
+	names := make([]string, len(jobs))
+	for i, o := range jobs {
+		if names[i] = o.GetName(); run.Job == o.GetName() {
+			return o, needs, nil
+		}
+	}
+	switch list := strings.Join(names, ", "); {
+	case len(jobs) == 0:
+		return job, nil, refusal(pipeline.ReasonManifest, run.Manifests+" holds no Job", nil)
+	case run.Job != "" && run.Manifests != "":
+		return job, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s holds no Job %s, but %s", run.Manifests, clean(run.Job, 100), list), nil)
+	case len(jobs) > 1:
+		return job, nil, refusal(pipeline.ReasonManifest, fmt.Sprintf("%s holds several Jobs (%s): name one of them with job", run.Manifests, list), nil)
+	}
+	return jobs[0], needs, nil
+}
+
+// inlineJob is a Job of one container. It is not tried again by the cluster: the stage says how often it is.
+func inlineJob(run pipeline.Run, name string) manifest.Object {
+	container := map[string]any{"name": "run", "image": run.Image}
+	if len(run.Command) > 0 {
+		container["command"] = texts(run.Command)
+	}
+	if len(run.Args) > 0 {
+		container["args"] = texts(run.Args)
+	}
+	var env []any
+	for _, key := range slices.Sorted(maps.Keys(run.Env)) {
+		env = append(env, map[string]any{"name": key, "value": run.Env[key]})
+	}
+	if env != nil {
+		container["env"] = env
+	}
+	pod := map[string]any{"restartPolicy": "Never", "containers": []any{container}}
+	if pod["automountServiceAccountToken"] = false; run.ServiceAccount != "" {
+		pod["serviceAccountName"], pod["automountServiceAccountToken"] = run.ServiceAccount, true
+	}
+	o := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "batch/v1", "kind": "Job",
+		"spec": map[string]any{
+			"backoffLimit": int64(0),
+			"template":     map[string]any{"spec": pod},
+		},
+	}}
+	o.SetName(dnsName(name))
+	return manifest.Object{Unstructured: o}
+}
+
+func texts(list []string) []any {
+	out := make([]any, len(list))
+	for i, text := range list {
+		out[i] = text
+	}
+	return out
+}
+
+// dnsName makes the name of an object from that of a stage or check.
+func dnsName(text string) string {
+	name := strings.Trim(strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+			return r
+		case r >= 'A' && r <= 'Z':
+			return r + 'a' - 'A'
+		}
+		return '-'
+	}, text), "-")
+	if name == "" {
+		return "run"
+	}
+	return name
+}

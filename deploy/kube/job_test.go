@@ -1,0 +1,221 @@
+package kube_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+// migrate is a Job. more is further YAML of its spec, in flow style.
+func migrate(name, image, more string) string {
+	return fmt.Sprintf(`
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: %s}
+spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{name: app, image: %q}]}}%s}
+`, name, image, more)
+}
+
+func (w *world) runJob(attempt int) (pipeline.JobRan, error) {
+	w.t.Helper()
+	event, err := w.do("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: attempt})
+	if err != nil {
+		return pipeline.JobRan{}, err
+	}
+	return event.(pipeline.JobRan), nil
+}
+
+func (w *world) jobs() []string {
+	w.t.Helper()
+	list, err := w.admin.BatchV1().Jobs(w.namespace).List(w.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var names []string
+	for _, j := range list.Items {
+		if j.DeletionTimestamp == nil {
+			names = append(names, j.Name)
+		}
+	}
+	return names
+}
+
+func TestJobsRunToTheirEnd(t *testing.T) {
+	const secret = "\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: database}\nstringData: {url: connection refused}\n"
+	cases := []struct {
+		name, manifests string
+		run             pipeline.Run
+		passed          bool
+		code            int32
+		words           []string
+		named           string
+	}{
+		{"a job of the manifests", configMap("settings", "one") + migrate("migrate", "migrate:1", ""), pipeline.Run{Manifests: "deploy"}, true, 0, nil, "migrate-"},
+		{"one of several", migrate("other", "other:1", "") + migrate("migrate", "migrate:1", ""), pipeline.Run{Manifests: "deploy", Job: "migrate"}, true, 0, nil, "migrate-"},
+		{"an image", "", pipeline.Run{Image: "tool:1", Command: []string{"tool"}, Args: []string{"--all"}, Env: map[string]string{"MODE": "full"}}, true, 0, nil, "go-live-"},
+		{"a job that fails", migrate("migrate", "exit3", ""), pipeline.Run{Manifests: "deploy"}, false, 3,
+			[]string{"Job migrate-aaaa1111-", "exit code 3", "BackoffLimitExceeded"}, "migrate-"},
+		{"a job that fails, without the values of its secrets", secret + migrate("migrate", "crash", ""), pipeline.Run{Manifests: "deploy"}, false, 1,
+			[]string{"exit code 1", "[secret]"}, "migrate-"},
+		{"a job that takes too long", migrate("migrate", "forever", ", activeDeadlineSeconds: 1"), pipeline.Run{Manifests: "deploy"}, false, 1,
+			[]string{"DeadlineExceeded"}, "migrate-"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				tc.run.Environment = "production"
+				w.run = &tc.run
+				w.commit("aaaa1111", tc.manifests)
+				out, err := w.runJob(1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if out.Passed != tc.passed || out.Ran.ExitCode != tc.code || !strings.HasPrefix(out.Ran.Job, tc.named) || tc.passed != (out.Detail == "") {
+					t.Errorf("got %+v", out)
+				}
+				for _, word := range tc.words {
+					if !strings.Contains(out.Detail, word) {
+						t.Errorf("it says %q, which lacks %q", out.Detail, word)
+					}
+				}
+				if strings.Contains(out.Detail, "connection refused") {
+					t.Errorf("it shows a secret: %q", out.Detail)
+				}
+				if log, err := w.blobs.GetBlob(t.Context(), out.Ran.Log); out.Ran.Log != "" && (err != nil || len(log) == 0) {
+					t.Errorf("the log is %q, %v", log, err)
+				} else if w.sim != nil && tc.passed && !strings.HasSuffix(string(log), "done\n") {
+					t.Errorf("the log is %q", log)
+				}
+				// After a kill the same one is found.
+				again, err := w.runJob(1)
+				if err != nil || again.Ran.Job != out.Ran.Job || again.Passed != out.Passed || len(w.jobs()) != 1 {
+					t.Errorf("again: %+v, %v; jobs are %q", again, err, w.jobs())
+				}
+				// Another attempt has one of its own.
+				next, err := w.runJob(2)
+				if err != nil || next.Ran.Job == out.Ran.Job || len(w.jobs()) != 2 {
+					t.Errorf("the next attempt: %+v, %v; jobs are %q", next, err, w.jobs())
+				}
+			})
+		})
+	}
+}
+
+func TestInlineJobsGetNoCredentials(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.run = &pipeline.Run{Environment: "production", Image: "tool:1", Env: map[string]string{"B": "2", "A": "1"}}
+		out, err := w.runJob(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j, err := w.admin.BatchV1().Jobs(w.namespace).Get(t.Context(), out.Ran.Job, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := j.Spec.Template.Spec
+		if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken || *j.Spec.BackoffLimit != 0 || *j.Spec.TTLSecondsAfterFinished != 86400 {
+			t.Errorf("the job is %+v", j.Spec)
+		}
+		if env := pod.Containers[0].Env; len(env) != 2 || env[0].Name != "A" || env[1].Value != "2" {
+			t.Errorf("its environment is %v", env)
+		}
+		if j.Labels[deploy.LabelEnvironment] != "production" || j.Annotations[deploy.AnnotationDelivery] != "7-1-aaaa1111" {
+			t.Errorf("its marks are %v %v", j.Labels, j.Annotations)
+		}
+	})
+}
+
+func TestJobsThatCanNotRunSayWhy(t *testing.T) {
+	cases := []struct {
+		name, manifests string
+		run             pipeline.Run
+		code            pipeline.ReasonCode
+		words           string
+	}{
+		{"an image that isn't there", migrate("migrate", "missing", ""), pipeline.Run{Manifests: "deploy"}, pipeline.ReasonImagePull, "missing"},
+		{"a Deployment beside it", migrate("migrate", "migrate:1", "") + deployment("shop:1", 1, ""), pipeline.Run{Manifests: "deploy"}, pipeline.ReasonManifest, "Deployment shop is not for a run stage"},
+		{"several", migrate("one", "migrate:1", "") + migrate("two", "migrate:1", ""), pipeline.Run{Manifests: "deploy"}, pipeline.ReasonManifest, "several Jobs (one, two)"},
+		{"another name", migrate("one", "migrate:1", ""), pipeline.Run{Manifests: "deploy", Job: "two"}, pipeline.ReasonManifest, "no Job two, but one"},
+		{"none", configMap("settings", "one"), pipeline.Run{Manifests: "deploy"}, pipeline.ReasonManifest, "holds no Job"},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.patience = deploy.Patience{ImagePull: 300 * time.Millisecond}
+				tc.run.Environment = "production"
+				w.run = &tc.run
+				w.commit("aaaa1111", tc.manifests)
+				_, err := w.runJob(1)
+				if f := w.permanent(err); f.Code != tc.code || !strings.Contains(f.Detail, tc.words) {
+					t.Errorf("got %s: %s", f.Code, f.Detail)
+				}
+				if names := w.jobs(); len(names) > 0 {
+					t.Errorf("jobs %q are left", names)
+				}
+			})
+		})
+	}
+}
+
+func TestAJobIsStopped(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+		w.commit("aaaa1111", migrate("migrate", "forever", ""))
+		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1}) // there is none yet
+		ctx, cancel := context.WithCancel(w.context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := w.executor().Execute(ctx, w.task("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: 1}))
+			ended <- err
+		}()
+		for words := range w.told {
+			if words == "the job is running" {
+				break
+			}
+		}
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("the job has ended by itself")
+		}
+		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
+		w.await("the end of the job", func() bool { return len(w.jobs()) == 0 })
+		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
+	})
+}
+
+func TestAChangedJobOfADeployIsExplained(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.commit("aaaa1111", migrate("migrate", "migrate:1", ""))
+		w.commit("bbbb2222", migrate("migrate", "migrate:2", ""))
+		w.mustApply("aaaa1111")
+		_, err := w.apply("bbbb2222")
+		if f := w.permanent(err); f.Code != pipeline.ReasonManifest || !strings.Contains(f.Detail, "let a run stage run it") {
+			t.Errorf("got %s: %s", f.Code, f.Detail)
+		}
+	})
+}
+
+// TestJobsOfChecksAreApart: several checks of one attempt run one Job each, in the environment of their stage.
+func TestJobsOfChecksAreApart(t *testing.T) {
+	w := simulated(t)
+	task := w.task("aaaa1111", pipeline.RunCheck{Stage: stageName, Attempt: 1, Check: "smoke", Run: 1})
+	names := map[string]bool{}
+	for _, name := range []string{"smoke-1", "smoke-2", "Load Test-1", "smoke-1"} {
+		passed, ran, detail, err := w.executor().RunToEnd(w.context(), task, pipeline.Run{Image: "smoke:1"}, name)
+		if err != nil || !passed || detail != "" {
+			t.Fatalf("%s: %v, %q, %v", name, passed, detail, err)
+		}
+		names[ran.Job] = true
+	}
+	if len(names) != 3 {
+		t.Errorf("the jobs are %v", names)
+	}
+}
