@@ -170,7 +170,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
-	checker, err := a.checks()
+	checker, err := a.checks(deployer)
 	if err != nil {
 		return nil, err
 	}

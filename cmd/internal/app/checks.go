@@ -13,12 +13,12 @@ import (
 )
 
 // checks makes what runs the checks of stages.
-func (a *App) checks() (*check.Executor, error) {
+func (a *App) checks(jobs check.Jobs) (*check.Executor, error) {
 	known, err := metricsSources(a.o.Config)
 	if err != nil {
 		return nil, err
 	}
-	return check.New(check.Options{Hosts: a.o.Config.Checks.Hosts, Sources: known, Reports: reports{a.gitlab}})
+	return check.New(check.Options{Hosts: a.o.Config.Checks.Hosts, Sources: known, Reports: reports{a.gitlab}, Jobs: jobs})
 }
 
 // metricsSources are the operator's systems that keep measurements, by name.

@@ -30,7 +30,7 @@ metrics_sources: [{name: main, prometheus: {url: "`+numbers.URL+`", token: prome
 		t.Fatal(err)
 	}
 	defer a.Close()
-	checker, err := a.checks()
+	checker, err := a.checks(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
