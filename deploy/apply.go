@@ -20,32 +20,34 @@ import (
 // blue-green, or follows one that is.
 func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply) (pipeline.Event, error) {
 	w := &application{release: pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}}
-	if err := e.applyAll(ctx, t, a, w); err != nil {
+	adopted, err := e.applyAll(ctx, t, a, w)
+	if err != nil {
 		return nil, w.failure(ctx, t, err)
 	}
 	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", w.where.Name, "namespace", w.where.Namespace, "release", w.release.ID, "objects", w.release.Objects)
-	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release}, nil
+	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release, Adopted: adopted}, nil
 }
 
-func (e *Executor) applyAll(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) error {
+// applyAll also tells what the release takes over from, "" if from nothing, or from a release.
+func (e *Executor) applyAll(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) (adopted string, err error) {
 	arr, err := e.prepare(ctx, t, a, w)
 	if err != nil {
-		return err
+		return "", err
 	}
 	s, err := e.look(ctx, w.where, arr, w.release.Traffic, true)
 	if err != nil {
-		return err
+		return "", err
 	}
 	trial, err := s.trial(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if err := w.where.Cluster.Check(ctx, trial); err != nil {
-		return err
+		return "", err
 	}
 	w.applied, err = s.bringUp(ctx, false)
-	return err
+	return s.adopts(), err
 }
 
 // application is one try to apply a release.

@@ -72,6 +72,26 @@ func (s *scene) finishMove(ctx context.Context) error {
 	return s.routing.reroute(ctx, s.where, func(rules []any) []any { return s.routing.moved(rules, false) })
 }
 
+// adopts names the Deployment that is not blue-green and has the traffic which the release will get, "" if there is none.
+func (s *scene) adopts() string {
+	if s.arr.version == "" {
+		return ""
+	}
+	for _, g := range s.gates {
+		name := ""
+		switch {
+		case g.pin != nil && g.pin.hash != "":
+			name = g.pin.deployment
+		case g.live != nil:
+			name, _ = replaced(g.live)
+		}
+		if name != "" {
+			return deploymentNamed(name).Title()
+		}
+	}
+	return ""
+}
+
 // held tells that something else serves, so that what follows the traffic doesn't change yet.
 func (s *scene) held() bool {
 	return slices.ContainsFunc(s.gates, func(g gateNow) bool { return g.held })

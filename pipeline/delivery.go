@@ -173,7 +173,9 @@ type StageState struct {
 	Resolved *Stage    `json:"resolved,omitempty"`
 	Phase    Phase     `json:"phase,omitempty"`
 	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
-	Release  *Release  `json:"release,omitempty"`  // what this stage brought
+	// Adopted names what ran when nothing was recorded yet, and can have the traffic back.
+	Adopted string   `json:"adopted,omitempty"`
+	Release *Release `json:"release,omitempty"` // what this stage brought
 	// Target is the release that is being brought back, nil unless the stage rolls back.
 	Target *Release `json:"target,omitempty"`
 	// Held is the attempt under which the environment was granted, 0 unless the stage has

@@ -84,6 +84,10 @@ type (
 		Stage   string  `json:"stage"`
 		Attempt int     `json:"attempt"`
 		Release Release `json:"release"`
+		// Adopted names what serves and is no release of Slipway's: "Deployment shop". A
+		// blue-green release takes over from it, and it can have the traffic back. "" if
+		// there is none.
+		Adopted string `json:"adopted,omitempty"`
 	}
 	// RolledOut ends a watch well: everything runs and is available.
 	RolledOut struct {

@@ -316,6 +316,14 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 			Stage: do.Stage, Attempt: do.Attempt, Run: rapid.Bool().Draw(t, "run"), Error: rapid.IntRange(0, 4).Draw(t, "error") == 0,
 			Why: "because", Resolved: pipelinetest.Resolve(r.world.Plan(p.Of), do.Stage),
 		}
+	case pipeline.Apply:
+		e, err := r.world.Good(p)
+		r.must(err)
+		applied := e.(pipeline.Applied)
+		if applied.Release.Strategy == pipeline.StrategyBlueGreen && rapid.Bool().Draw(t, "adopts") {
+			applied.Adopted = "Deployment shop"
+		}
+		return applied
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: rapid.IntRange(0, 3).Draw(t, "passed") > 0, Saw: "something"}
 	case pipeline.RunJob:

@@ -41,6 +41,12 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 		e = pipeline.Checked{Stage: stage, Attempt: attempt, Check: do.Check, Run: do.Run, Passed: words[1] == "yes", Saw: words[2]}
 	case "ran": // ran yes|no DETAIL
 		e = pipeline.JobRan{Stage: stage, Attempt: attempt, Passed: words[1] == "yes", Ran: pipeline.Ran{Job: stage, ExitCode: 1}, Detail: words[2]}
+	case "adopted": // adopted WHAT
+		if e, err = s.outcome(p); err == nil {
+			applied := e.(pipeline.Applied)
+			applied.Adopted = words[1]
+			e = applied
+		}
 	case "serving":
 		e = pipeline.Restored{Stage: stage, Attempt: attempt, Serving: true}
 	case "job":

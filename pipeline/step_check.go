@@ -11,7 +11,7 @@ import (
 // on standby of what it replaced.
 func (s *stepper) worked(st *StageState, def Stage, reason Reason) {
 	st.Reason, st.Progress, st.LookAt = reason, "", time.Time{}
-	if st.Release != nil && def.Deploy != nil && def.Deploy.Standby > 0 && st.Previous != nil && st.Release.Strategy == StrategyBlueGreen {
+	if st.Release != nil && def.Deploy != nil && def.Deploy.Standby > 0 && st.hasBefore() && st.Release.Strategy == StrategyBlueGreen {
 		st.Standby = s.now.Add(def.Deploy.Standby)
 	}
 	s.check(st, def)
@@ -136,7 +136,7 @@ func (s *stepper) checkedAll(st *StageState, def Stage) {
 // conclude ends a stage whose work is done and checked.
 func (s *stepper) conclude(st *StageState, def Stage) {
 	st.Progress, st.Standby = "", time.Time{}
-	if def.Kind == KindDeploy && (st.Previous != nil || st.Release.Strategy == StrategyBlueGreen) {
+	if def.Kind == KindDeploy && (st.hasBefore() || st.Release.Strategy == StrategyBlueGreen) {
 		s.retire(st, def)
 		return
 	}
@@ -166,7 +166,7 @@ func (s *stepper) checkProgress(st *StageState) string {
 		}
 	}
 	if s.now.Before(st.Standby) {
-		parts = append(parts, Short(st.Previous.SHA)+" is on standby until "+st.Standby.Format("15:04 UTC"))
+		parts = append(parts, st.before()+" is on standby until "+st.Standby.Format("15:04 UTC"))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -49,7 +49,7 @@ func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
 	switch {
 	case def.Kind == KindRollback && released != nil:
 		back.Failed = st.Previous
-	case st.Target != nil || (st.Status == StageRunning || st.Status == StageAsking) && released == nil:
+	case st.Target != nil || st.Back || (st.Status == StageRunning || st.Status == StageAsking) && released == nil:
 		back.Failed = st.Release
 	}
 	s.send(def.Environment(), back)
@@ -103,7 +103,7 @@ func (s *stepper) beginApply(st *StageState, def Stage) {
 func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool) {
 	*st = StageState{
 		Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Started: s.now, Reason: why,
-		Resolved: st.Resolved, Previous: st.Previous, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
+		Resolved: st.Resolved, Previous: st.Previous, Adopted: st.Adopted, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
 	}
 	s.beginWork(st, def)
 }
@@ -153,11 +153,11 @@ func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
 	def := s.d.definition(s.plan, st)
 	st.Ending, st.Reason = ending, reason
 	because := s.noWayBack(st, def)
-	if because != "" && !st.Decided && st.Previous != nil && ending == StageRolledBack {
+	if because != "" && !st.Decided && st.hasBefore() && ending == StageRolledBack {
 		s.askWhetherBack(st, because, reason)
 		return
 	}
-	if st.Previous != nil {
+	if st.hasBefore() {
 		st.Target = st.Previous
 		s.beginRestore(st, def)
 		if ending == StageRolledBack { // nothing else starts meanwhile
@@ -189,6 +189,9 @@ func (s *stepper) applied(e Applied) {
 		return
 	}
 	st.Release, st.Phase, st.Progress = &e.Release, PhaseObserving, ""
+	if st.Previous == nil && e.Adopted != "" {
+		st.Adopted = e.Adopted
+	}
 	if st.Ending == StageCanceled {
 		s.stopped(st, s.d.definition(s.plan, st), false)
 		return
@@ -251,18 +254,28 @@ func (s *stepper) verified(st *StageState, left string) {
 		s.giveBack(st, def, &back)
 		s.end(st, StageRolledBack, Reason{Code: ReasonEarlierFailed, What: s.d.Cause})
 	default:
-		s.giveBack(st, def, nil)
-		ending := st.Ending
-		s.end(st, ending, st.Reason)
-		if ending != StageCanceled {
-			s.consequence(st, def)
-		}
+		s.endBack(st, def)
+	}
+}
+
+// endBack ends a deploy whose environment is as before.
+func (s *stepper) endBack(st *StageState, def Stage) {
+	s.giveBack(st, def, nil)
+	ending := st.Ending
+	s.end(st, ending, st.Reason)
+	if ending != StageCanceled {
+		s.consequence(st, def)
 	}
 }
 
 func (s *stepper) restored(e Restored) {
 	st := s.current(e.Stage, e.Attempt)
 	if st == nil || st.Phase != PhaseRestoring {
+		return
+	}
+	if st.Target == nil { // what was adopted had never stopped
+		st.Back = true
+		s.endBack(st, s.d.definition(s.plan, st))
 		return
 	}
 	st.Phase, st.Progress, st.Back = PhaseVerifying, "", e.Serving

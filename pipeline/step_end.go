@@ -101,9 +101,13 @@ func (s *stepper) wentBack() (back bool, remarks []string) {
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
 		switch {
-		case st.Target != nil && (st.Status == StageRolledBack || st.Status == StageCanceled):
+		case (st.Target != nil || st.Back) && (st.Status == StageRolledBack || st.Status == StageCanceled):
 			back = true
-			remarks = append(remarks, s.d.definition(s.plan, st).Environment()+" is back at "+Short(st.Target.SHA))
+			to := st.before()
+			if st.Target != nil {
+				to = Short(st.Target.SHA)
+			}
+			remarks = append(remarks, s.d.definition(s.plan, st).Environment()+" is back at "+to)
 		case s.undone(st) && st.Reason.Code == ReasonStale:
 			remarks = append(remarks, st.Reason.Detail)
 		}

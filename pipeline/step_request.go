@@ -320,10 +320,10 @@ func (s *stepper) rollbackLive(st *StageState, r Request, p policy.Person) strin
 	switch {
 	case !a.Allowed:
 		return a.Refusal
-	case st.Previous == nil:
+	case !st.hasBefore():
 		return "No earlier release is recorded for " + def.Environment() + "."
-	case !st.Previous.named(r.Release):
-		return fmt.Sprintf("%s is being deployed, so it can only go back to %s, which ran before. Cancel, and then roll back to another.", def.Environment(), Short(st.Previous.SHA))
+	case r.Release != "" && (st.Previous == nil || !st.Previous.named(r.Release)):
+		return fmt.Sprintf("%s is being deployed, so it can only go back to %s, which ran before. Cancel, and then roll back to another.", def.Environment(), st.before())
 	}
 	s.decide(r, "", 0, p, a.Rule)
 	reason := Reason{Code: ReasonCanceled, Who: p.Label(), Detail: joined("rollback", r.Reason)}

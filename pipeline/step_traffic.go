@@ -130,6 +130,17 @@ func (s *stepper) keepEnded(e KeepEnded) {
 	s.emit("remove/"+e.Release.ID, "remove/"+e.Environment, Remove{Environment: e.Environment, Release: e.Release})
 }
 
+// hasBefore tells that there is something to go back to.
+func (st *StageState) hasBefore() bool { return st.Previous != nil || st.Adopted != "" }
+
+// before is how people call what ran before.
+func (st *StageState) before() string {
+	if st.Previous != nil {
+		return Short(st.Previous.SHA)
+	}
+	return st.Adopted
+}
+
 // live is the deploy that is under way in an environment ("" is any) and has got as far
 // as changing it, nil if there is none.
 func (d *Delivery) live(plan *Plan, environment string) *StageState {

@@ -104,7 +104,7 @@ func NewView(plan *Plan, d *Delivery) View {
 	if plan == nil {
 		return v
 	}
-	if st := d.live(plan, ""); st != nil && st.Previous != nil && st.Phase == PhaseChecking && d.Winding == "" {
+	if st := d.live(plan, ""); st != nil && st.hasBefore() && st.Phase == PhaseChecking && d.Winding == "" {
 		v.MayRollback, v.MayPromote = true, !st.Standby.IsZero()
 	}
 	v.Links = plan.Links
@@ -147,17 +147,19 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 	if h, ok := d.Handles.Deployment(s.Name, s.Attempt); ok && sv.URL == "" {
 		sv.URL = h.URL
 	}
-	if s.Previous != nil {
-		sv.Previous = Short(s.Previous.SHA)
-	}
+	sv.Previous = s.before()
 	if s.Release != nil {
 		sv.Images = s.Release.Images
 		if s.Status == StageSucceeded && s.Reason.Code != ReasonStale {
 			sv.Now = Short(s.Release.SHA)
 		}
 	}
-	if s.Target != nil && s.restored() {
+	switch {
+	case !s.restored():
+	case s.Target != nil:
 		sv.Now = Short(s.Target.SHA)
+	case s.Back:
+		sv.Now = s.Adopted
 	}
 	return sv
 }
@@ -203,11 +205,7 @@ func wayBackQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question
 	}
 	rule := plan.Environments[environment].Rule
 	q.Approvers, q.Not = rule.Approvers, rule.Not
-	to := "what ran before"
-	if s.Previous != nil {
-		to = Short(s.Previous.SHA)
-	}
-	q.Ask = fmt.Sprintf("Roll %s back to %s? What stage %s did does not go back with it.", environment, to, s.Because)
+	q.Ask = fmt.Sprintf("Roll %s back to %s? What stage %s did does not go back with it.", environment, s.before(), s.Because)
 	return q
 }
 
