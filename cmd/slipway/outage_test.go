@@ -324,7 +324,7 @@ func TestTheClusterForbidsIt(t *testing.T) {
 	r.awaitSettled(sha, map[string]string{"staging": "success", "production": "failed"}, map[string]string{
 		"staging": "success", "smoke": "success", "go-live": "success", "production": "skipped",
 	})
-	const words = "system:serviceaccount:shop-staging:default may not patch configmaps in namespace shop of cluster main"
+	const words = "system:serviceaccount:shop-staging:default may not get services in namespace shop of cluster main"
 	if note := plain(r.note(iid)); !strings.Contains(note, words) {
 		r.Errorf("the note does not say %q:\n%s", words, note)
 	}

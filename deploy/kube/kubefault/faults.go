@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +21,11 @@ type Faults struct {
 	latency     time.Duration
 	cut         chan struct{} // closed when all watches shall end
 	listeners   []*listener
+	requests    atomic.Int64
 }
+
+// Requests is how many requests have come so far, watches among them.
+func (f *Faults) Requests() int64 { return f.requests.Load() }
 
 // New makes switches that are all off.
 func New() *Faults {
@@ -92,6 +97,7 @@ func (f *Faults) next() (time.Duration, int) {
 // Handler puts the faults before a handler.
 func (f *Faults) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		f.requests.Add(1)
 		if f.isUnreachable() {
 			panic(http.ErrAbortHandler) // net/http's way to cut the connection
 		}
