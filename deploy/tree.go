@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -58,7 +59,8 @@ type Node struct {
 	Created    time.Time
 	Events     []Happening // newest first
 	Links      []Link
-	Drifted    bool // it is not as the release recorded it
+	Drifted    bool   // it is not as the release recorded it
+	Revision   string // changes when somebody changes what is wanted of the object
 	Children   []*Node
 
 	uid string
@@ -140,6 +142,10 @@ func (g *growth) node(k kept) *Node {
 		Version: clean(o.GetLabels()[LabelVersion], 100), Track: clean(o.GetLabels()[LabelTrack], 100),
 		Release: clean(o.GetAnnotations()[AnnotationRelease], 200), Commit: clean(o.GetAnnotations()[AnnotationCommit], 64),
 		Links: written(o.GetAnnotations()),
+	}
+	n.Revision = strconv.FormatInt(o.GetGeneration(), 10)
+	if k.kind == "ConfigMap" || k.kind == "Service" { // they have no generation
+		n.Revision = o.GetResourceVersion()
 	}
 	n.Health, n.Words = k.health()
 	n.Words = clean(n.Words, maxDetail)

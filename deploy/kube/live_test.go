@@ -149,7 +149,9 @@ func TestTheTreeSaysWhatIsWrongAndWhatIsMissing(t *testing.T) {
 		w.commit("aaaa1111", configMap("settings", "one")+deployment("shop:crash", 1, ""))
 		r := w.mustApply("aaaa1111")
 		n := w.client().Namespace(w.namespace)
-		tree := w.treeUntil(n, r, "a crash loop", func(tree deploy.Tree) bool { return tree.Health == deploy.Degraded })
+		tree := w.treeUntil(n, r, "a crash loop", func(tree deploy.Tree) bool {
+			return tree.Health == deploy.Degraded && strings.Contains(tree.Words, "restarted")
+		})
 		d := find(tree, "Deployment", "shop")
 		if !strings.Contains(d.Words, "container app of pod shop-") || !strings.Contains(d.Words, "restarted") || d.Restarts < 2 {
 			t.Errorf("the deployment says %q after %d restarts", d.Words, d.Restarts)

@@ -4,7 +4,6 @@ package app
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
-	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
 
 // buildSlipway builds the program as it is released and returns its path.
@@ -85,26 +83,6 @@ func freeAddress(tb testing.TB) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// deliver takes one change through the pipeline of the world's project.
-func deliver(b *testing.B, w *world.World) {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
-	defer cancel()
-	iid, err := w.Good("Show prices with taxes", "taxes")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := w.GitLab.Merge(w.Project, iid, w.Ben, gitlabsim.MergeCommit); err != nil {
-		b.Fatal(err)
-	}
-	if err := w.PressWhenAsked(ctx, iid, world.SlackAda, "Approve"); err != nil {
-		b.Fatal(err)
-	}
-	if err := w.AwaitNote(ctx, iid, "**Delivered**"); err != nil {
-		b.Fatal(err)
-	}
 }
 
 // process is a running slipway serve.
