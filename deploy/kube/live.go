@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -146,6 +147,20 @@ func (l *lookout) start(ctx context.Context, n *Namespace) {
 		k.changed = l.tell
 		l.run.Go(func() { k.run(ctx, n) })
 	}
+	l.run.Go(func() { l.tidy(ctx) })
+}
+
+// tidy gives back the memory that reading everything for the first time took: a quiet server wouldn't collect it for
+// minutes.
+func (l *lookout) tidy(ctx context.Context) {
+	for _, k := range l.kinds {
+		select {
+		case <-k.settled:
+		case <-ctx.Done():
+			return
+		}
+	}
+	debug.FreeOSMemory()
 }
 
 func (l *lookout) tell() {

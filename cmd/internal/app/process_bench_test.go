@@ -137,14 +137,20 @@ func (p *process) stop(b *testing.B) {
 // its database that it has touched.
 func (p *process) resident(b *testing.B) float64 {
 	b.Helper()
+	return p.memory(b, "VmRSS")
+}
+
+// memory is one of the kinds of memory that Linux tells of a process, in MB.
+func (p *process) memory(b *testing.B, kind string) float64 {
+	b.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, ok := bytes.Cut(data, []byte("VmRSS:"))
+	_, rest, ok := bytes.Cut(data, []byte(kind+":"))
 	var kb float64
 	if _, err := fmt.Sscan(string(rest), &kb); !ok || err != nil {
-		b.Fatalf("read VmRSS: %v", err)
+		b.Fatalf("read %s: %v", kind, err)
 	}
 	return kb * 1024 / 1e6
 }

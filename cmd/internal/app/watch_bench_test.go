@@ -26,17 +26,19 @@ func BenchmarkWatchedWorkloads(b *testing.B) {
 	path := buildSlipway(b)
 	for _, n := range []int{0, 200, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			var used []float64
+			var used, own []float64
 			for b.Loop() {
-				used = append(used, watchedMemory(b, path, n))
+				rss, anon := watchedMemory(b, path, n)
+				used, own = append(used, rss), append(own, anon)
 			}
 			b.ReportMetric(median(used), "RSS-MB")
+			b.ReportMetric(median(own), "anon-MB")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
 }
 
-func watchedMemory(b *testing.B, path string, workloads int) float64 {
+func watchedMemory(b *testing.B, path string, workloads int) (rss, anon float64) {
 	b.Helper()
 	w, err := world.New(world.Options{Dir: b.TempDir(), PodStart: 50 * time.Millisecond, JobTime: 10 * time.Millisecond})
 	if err != nil {
@@ -63,7 +65,7 @@ func watchedMemory(b *testing.B, path string, workloads int) float64 {
 		awaitTree(b, addr, w.Project, workloads)
 	}
 	time.Sleep(3 * time.Second) // a benchmark's pause: what the first look leaves behind settles
-	return p.resident(b)
+	return p.resident(b), p.memory(b, "RssAnon")
 }
 
 // populate makes idle workloads of the shop's production, and waits until their pods run.
