@@ -365,7 +365,7 @@ func (c *Console) podLog(w http.ResponseWriter, r *http.Request, at spot) {
 	back := c.environmentPath(at.project, at.name)
 	p := logPage{
 		Name: line(at.name, maxLabel), Pod: line(at.pod, maxLabel), Container: line(of, maxLabel), Back: back,
-		Again: logPath(back, at.pod, of), Lines: strings.Join(lines, "\n"),
+		Again: logPath(back, at.pod, of), Lines: shownLines(lines),
 	}
 	f, err := c.render("podlog", p, fragment{Title: "Log of " + p.Pod, Icon: c.asset("mark-off.svg")})
 	if err != nil {
@@ -373,6 +373,16 @@ func (c *Console) podLog(w http.ResponseWriter, r *http.Request, at spot) {
 		return
 	}
 	c.show(w, r, http.StatusOK, f, "")
+}
+
+// shownLines are the last lines of a log, bounded and without control characters.
+func shownLines(lines []string) string {
+	const most = 500
+	var kept []string
+	for _, l := range lines[max(0, len(lines)-most):] {
+		kept = append(kept, clip(strings.Map(visible, l), maxLogLine))
+	}
+	return strings.Join(kept, "\n")
 }
 
 func logPath(environment, pod, container string) string {

@@ -17,9 +17,15 @@ type atlas struct {
 	err error
 }
 
-func (a *atlas) List(context.Context) ([]EnvironmentView, error) { return a.all, a.err }
+func (a *atlas) List(context.Context) ([]EnvironmentView, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return append([]EnvironmentView(nil), a.all...), a.err
+}
 
 func (a *atlas) Environment(_ context.Context, project int64, name string) (EnvironmentView, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for _, e := range a.all {
 		if e.Environment.Project == project && e.Name == name {
 			return e, a.err
@@ -36,6 +42,9 @@ func (a *atlas) Log(_ context.Context, _ int64, _, pod, container string) (strin
 }
 
 func (a *atlas) EnvironmentChanges(_ context.Context, project int64, name string) (<-chan struct{}, func()) {
+	if project == 0 {
+		return a.Changes("")
+	}
 	return a.Changes(pipeline.EnvironmentID(project, name))
 }
 
