@@ -64,7 +64,7 @@ func TestDriftIsWhatSomebodyElseChanged(t *testing.T) {
 		w.commit("aaaa1111", configMap("settings", "one")+configMap("more", "two")+withService+
 			strings.ReplaceAll(deployment("shop:1", 2, more), `image: "shop:1"`, `image: "shop:1", resources: {requests: {cpu: 0.1, memory: 1024Mi}}, env: [{name: DB_PASSWORD, value: hunter2}, {name: MODE, value: fast}]`))
 		r := w.release("aaaa1111")
-		n := w.client().Namespace(w.namespace)
+		n := w.connection().Namespace(w.namespace)
 		ctx := w.context()
 		if found := w.drift(ctx, r, n); len(found) > 0 {
 			t.Fatalf("right after it was applied: %q", told(found))
@@ -112,7 +112,7 @@ func TestACorrectionLeavesAloneWhatHasChangedSince(t *testing.T) {
 		w.commit("aaaa1111", configMap("settings", "one"))
 		w.commit("bbbb2222", configMap("settings", "two"))
 		r := w.mustApply("aaaa1111")
-		n := w.client().Namespace(w.namespace)
+		n := w.connection().Namespace(w.namespace)
 		w.edit("configmaps", "settings", `{"data":{"other":"x"}}`)
 		w.edit("configmaps", "settings", `{"data":{"value":"changed"}}`)
 		found := w.drift(w.context(), r, n)
@@ -144,7 +144,7 @@ func TestAnObjectThatCannotBeComparedHidesNoOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Manifests = ref
-	found := w.drift(w.context(), r, w.client().Namespace(w.namespace))
+	found := w.drift(w.context(), r, w.connection().Namespace(w.namespace))
 	if len(found) != 2 || !strings.Contains(found[0].Trouble, "Widget") || !found[1].Missing {
 		t.Errorf("found %+v", found)
 	}
@@ -155,8 +155,8 @@ func TestALogIsShownWithoutItsSecrets(t *testing.T) {
 	w := simulated(t)
 	w.commit("aaaa1111", deployment("shop:crash", 1, "")+strings.ReplaceAll(withService, "swordfish-7", "connect to database"))
 	r := w.mustApply("aaaa1111")
-	n := w.client().Namespace(w.namespace)
-	tree := w.treeUntil(n, r, "a crash", func(tree deploy.Tree) bool { return tree.Health == deploy.Degraded && find(tree, "Pod", "") != nil })
+	n := w.connection().Namespace(w.namespace)
+	tree := w.treeUntil(n, r, "a crash", func(tree deploy.Tree) bool { p := find(tree, "Pod", ""); return p != nil && p.Restarts > 0 })
 	lines, err := deploy.ShownLog(w.context(), n, find(tree, "Pod", "").Name, "app", w.recorded(r))
 	if err != nil {
 		t.Fatal(err)
