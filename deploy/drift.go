@@ -199,13 +199,36 @@ func (c *comparison) shown(field string, v any) string {
 	}
 	text, ok := v.(string)
 	if !ok {
-		data, err := json.Marshal(v)
+		data, err := json.Marshal(concealed(v))
 		if err != nil {
 			return "?"
 		}
 		text = string(data)
 	}
 	return clip(c.redact.line(clean(text, 400)), 200)
+}
+
+// concealed is a value without the secrets in it: what is under a secretive key, and the value beside a secretive name.
+func concealed(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		shown := make(map[string]any, len(v))
+		name, _ := v["name"].(string)
+		for key, value := range v {
+			if _, leaf := value.(string); leaf && (secretive().MatchString(key) || key == "value" && secretive().MatchString(name)) {
+				value = hiddenValue
+			}
+			shown[key] = concealed(value)
+		}
+		return shown
+	case []any:
+		shown := make([]any, len(v))
+		for i, item := range v {
+			shown[i] = concealed(item)
+		}
+		return shown
+	}
+	return v
 }
 
 // secretive matches names of what is better not shown.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -259,7 +260,7 @@ func (c *Console) newReleaseRow(e EnvironmentView, r pipeline.Release, current b
 	case r.Bad:
 		row.Look = look{"bad", "cross", "Bad"}
 	default:
-		row.Command = "slipway rollback " + quoted(e.Name) + " --to " + quoted(r.ID) + " --project " + quoted(firstOf(e.Project.Path, fmt.Sprint(e.Environment.Project)))
+		row.Command = "slipway rollback " + quoted(e.Name) + " --to " + quoted(r.ID) + " --project " + quoted(firstOf(e.Project.Path, strconv.FormatInt(e.Environment.Project, 10)))
 	}
 	return row
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ import (
 func BenchmarkWatchedWorkloads(b *testing.B) {
 	path := buildSlipway(b)
 	for _, n := range []int{0, 200, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			var used, own []float64
 			for b.Loop() {
 				rss, anon := watchedMemory(b, path, n)
@@ -87,7 +88,7 @@ func populate(b *testing.B, w *world.World, n int) {
 		pod := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": name}}}
 		pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "registry.example.com/idle:1", Env: []corev1.EnvVar{{Name: "PADDING", Value: strings.Repeat("x", 1000)}}}}
 		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
-			"app.kubernetes.io/managed-by": "slipway", "slipway.dev/project": fmt.Sprint(w.Project), "slipway.dev/environment": "production",
+			"app.kubernetes.io/managed-by": "slipway", "slipway.dev/project": strconv.FormatInt(w.Project, 10), "slipway.dev/environment": "production",
 		}}}
 		d.Spec.Selector, d.Spec.Template = &metav1.LabelSelector{MatchLabels: pod.Labels}, pod
 		if _, err := client.AppsV1().Deployments("shop").Create(ctx, d, metav1.CreateOptions{}); err != nil {
