@@ -63,6 +63,9 @@ func TestRoutesOfTheAPI(t *testing.T) {
 			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) {
 				t.Errorf("got %d %s, want %d with %s", w.Code, w.Body, tt.status, tt.says)
 			}
+			if tt.guard != nil && w.Body.String() != "a password is needed\n" {
+				t.Errorf("somebody who may not read it gets %s", w.Body)
+			}
 			if strings.Contains(w.Body.String(), "secret") {
 				t.Error("it tells internals")
 			}

@@ -191,7 +191,7 @@ func TestTheAPITellsWhatRunsWhere(t *testing.T) {
 		base + "/pods/" + pod + "/log?container=other":                            404,
 		"/api/environments/999/staging":                                           404,
 		"/api/environments/x/staging":                                             404,
-		"/api/environments/" + strconv.FormatInt(r.world.Project, 10):                        404,
+		"/api/environments/" + strconv.FormatInt(r.world.Project, 10):             404,
 		"/environments":                                                           200,
 		"/environments/999/staging":                                               404,
 		strings.TrimPrefix(base, "/api"):                                          200,
