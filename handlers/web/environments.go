@@ -217,6 +217,8 @@ func environmentLook(e EnvironmentView) look {
 		return look{"off", "minus", "Not known"}
 	case e.Current() == nil && (e.Health == "" || e.Health == "Unknown"):
 		return look{"off", "minus", "Empty"}
+	case e.Health == "":
+		return look{"off", "minus", "Not looked at"}
 	}
 	return healthLook(e.Health)
 }

@@ -23,6 +23,7 @@ const (
 	lookPatience    = 3 * time.Second // at one environment
 	listPatience    = 1500 * time.Millisecond
 	maxEnvironments = 500
+	maxLooked       = 50 // namespaces that the page of all environments watches: those that changed last
 )
 
 // errNoEnvironment is what the faces of environments turn into their own not-found.
@@ -238,10 +239,25 @@ func (e *environments) list(ctx context.Context) ([]whereabouts, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, listPatience)
 	defer cancel()
-	for i := range all {
+	for _, i := range watchable(all) {
 		e.look(ctx, &all[i])
 	}
 	return all, nil
+}
+
+// watchable are the environments that the page of all of them looks at, so that it starts no more watches than clusters
+// bear.
+func watchable(all []whereabouts) []int {
+	var chosen []int
+	seen := map[string]bool{}
+	for i := range all {
+		at := all[i].rules.Cluster + "/" + all[i].rules.Namespace
+		if all[i].place != nil && (seen[at] || len(seen) < maxLooked) {
+			seen[at] = true
+			chosen = append(chosen, i)
+		}
+	}
+	return chosen
 }
 
 // whole is one environment with everything.
@@ -310,10 +326,8 @@ func (e *environments) follow(ctx context.Context, project int64, name string) (
 			follow[id] = w.place
 		}
 	} else if all, _, err := e.all(ctx); err == nil {
-		for _, w := range all {
-			if w.place != nil {
-				follow[w.rules.Cluster+"/"+w.rules.Namespace] = w.place
-			}
+		for _, i := range watchable(all) {
+			follow[all[i].rules.Cluster+"/"+all[i].rules.Namespace] = all[i].place
 		}
 	}
 	changed, stop := e.changes.subscribe(id)

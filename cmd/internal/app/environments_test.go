@@ -20,6 +20,7 @@ import (
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
+	"gitlab.com/slipway-cd/slipway/deploy/kube"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/handlers"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -239,6 +240,19 @@ func TestNothingIsCorrectedWhileSomethingIsDelivered(t *testing.T) {
 		if got := atRest(c.env); got != c.want {
 			t.Errorf("%s: got %v", name, got)
 		}
+	}
+}
+
+func TestThePageOfAllEnvironmentsWatchesFew(t *testing.T) {
+	var all []whereabouts
+	for i := range maxLooked + 5 {
+		for range 2 { // environments of two projects in each namespace
+			all = append(all, whereabouts{place: &kube.Namespace{}, rules: pipeline.EnvironmentRules{Cluster: "main", Namespace: strconv.Itoa(i)}})
+		}
+	}
+	all[0].place = nil
+	if got := watchable(all); len(got) != 2*maxLooked-1 || got[0] != 1 {
+		t.Errorf("%d of %d are looked at: %v", len(got), len(all), got)
 	}
 }
 
