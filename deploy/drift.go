@@ -33,8 +33,8 @@ type Applier interface {
 	Apply(ctx context.Context, objects []manifest.Object, force bool) (applied int, err error)
 }
 
-// Difference is one field of a live object that is not as its release has recorded it, or an object that is not there.
-type Difference struct {
+// Deviation is one field of a live object that is not as its release has recorded it, or an object that is not there.
+type Deviation struct {
 	Kind, Name string
 	Missing    bool   // the whole object
 	Field      string // such as ".spec.template.spec.containers[web].image"
@@ -51,15 +51,15 @@ type Difference struct {
 // Drift compares what a release recorded with what is live in the namespace. The set is what the release placed there.
 // The cluster itself says what differs: it is asked how each object would be after it was applied again, so defaults,
 // other ways to write a quantity, and fields that the release leaves to others are no differences.
-func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set, owner Owner) ([]Difference, error) {
-	where := place{Target: Target{Namespace: namespace}, owner: owner}
+func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set, owner Owner) ([]Deviation, error) {
+	where := place{Target: Target{Namespace: namespace, CRDs: true}, owner: owner}
 	if err := where.within(set); err != nil {
 		return nil, err
 	}
 	redact := newRedactor(set)
-	var found []Difference
+	var found []Deviation
 	for _, o := range stamp(set.Objects, owner, namespace) {
-		this := Difference{Kind: clean(o.GetKind(), 100), Name: clean(o.GetName(), 253)}
+		this := Deviation{Kind: clean(o.GetKind(), 100), Name: clean(o.GetName(), 253)}
 		live, wanted, err := in.Compare(ctx, o)
 		if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
 			this.Trouble = clean(failure.Detail, maxDetail)
@@ -81,7 +81,7 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 
 // Correct applies again what the differences are of, by force. An object that has changed since it was compared is left
 // alone with an error that another try may pass: a delivery may have begun meanwhile.
-func Correct(ctx context.Context, in Applier, found []Difference) (int, error) {
+func Correct(ctx context.Context, in Applier, found []Deviation) (int, error) {
 	var objects []manifest.Object
 	for _, d := range found {
 		same := func(o manifest.Object) bool { return o.Key() == d.object.Key() }
@@ -93,7 +93,7 @@ func Correct(ctx context.Context, in Applier, found []Difference) (int, error) {
 }
 
 // compared lists the fields in which the two forms of an object differ.
-func compared(this Difference, live, wanted *unstructured.Unstructured, redact redactor) []Difference {
+func compared(this Deviation, live, wanted *unstructured.Unstructured, redact redactor) []Deviation {
 	o := this.object
 	this.object = manifest.Object{Unstructured: o.DeepCopy(), From: o.From}
 	this.object.SetResourceVersion(live.GetResourceVersion())
@@ -120,11 +120,11 @@ func ours(object map[string]any) map[string]any {
 
 // comparison is of one object.
 type comparison struct {
-	base     Difference
+	base     Deviation
 	redact   redactor
 	secret   bool
 	managers []managed
-	found    []Difference
+	found    []Deviation
 }
 
 // step is one part of a field's path: a key of a map, or an item of a list.
@@ -335,7 +335,7 @@ func setBy(all []managed, path []step) (string, time.Time) {
 func (m managed) has(path []step) bool {
 	fields := m.fields
 	for i, s := range path {
-		next, ok := below(fields, s)
+		next, ok := inField(fields, s)
 		if !ok {
 			return i > 0 && len(fields) == 0
 		}
@@ -344,7 +344,7 @@ func (m managed) has(path []step) bool {
 	return true
 }
 
-func below(fields map[string]any, s step) (map[string]any, bool) {
+func inField(fields map[string]any, s step) (map[string]any, bool) {
 	if !s.list {
 		next, ok := fields["f:"+s.key].(map[string]any)
 		return next, ok

@@ -150,7 +150,7 @@ func TestATreeHoldsOnlyItsEnvironment(t *testing.T) {
 	if tree.Health != Missing || tree.Words != "ConfigMap gone: not in the cluster" || len(tree.Notes) != 1 {
 		t.Errorf("it is %s, %q, %q", tree.Health, tree.Words, tree.Notes)
 	}
-	tree.Mark([]Difference{{Kind: "Deployment", Name: "shop", Field: ".spec.replicas"}})
+	tree.Mark([]Deviation{{Kind: "Deployment", Name: "shop", Field: ".spec.replicas"}})
 	if !tree.Nodes[1].Drifted || tree.Nodes[2].Drifted {
 		t.Errorf("the marks are %+v", tree.Nodes)
 	}

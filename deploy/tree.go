@@ -320,8 +320,8 @@ func (t *Tree) Each(do func(*Node)) {
 }
 
 // Mark shows in the tree what Drift has found.
-func (t *Tree) Mark(found []Difference) {
-	by := map[string]Difference{}
+func (t *Tree) Mark(found []Deviation) {
+	by := map[string]Deviation{}
 	for _, d := range found {
 		if had, ok := by[d.Kind+"/"+d.Name]; !ok || !had.Missing {
 			by[d.Kind+"/"+d.Name] = d

@@ -34,7 +34,7 @@ func (w *world) edit(resource, name, patch string) {
 	}
 }
 
-func (w *world) drift(ctx context.Context, r pipeline.Release, in deploy.Comparer) []deploy.Difference {
+func (w *world) drift(ctx context.Context, r pipeline.Release, in deploy.Comparer) []deploy.Deviation {
 	w.t.Helper()
 	found, err := deploy.Drift(ctx, in, w.namespace, w.recorded(r), w.owner(r))
 	if err != nil {
@@ -44,7 +44,7 @@ func (w *world) drift(ctx context.Context, r pipeline.Release, in deploy.Compare
 }
 
 // told is differences as text.
-func told(found []deploy.Difference) []string {
+func told(found []deploy.Deviation) []string {
 	var all []string
 	for _, d := range found {
 		text := fmt.Sprintf("%s %s %s: %q, recorded %q, by %s", d.Kind, d.Name, d.Field, d.Live, d.Recorded, d.By)

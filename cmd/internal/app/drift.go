@@ -31,7 +31,7 @@ type driftState struct {
 	checked   bool
 	at        time.Time
 	problem   string // why it was not compared
-	found     []deploy.Difference
+	found     []deploy.Deviation
 	corrected time.Time
 }
 
@@ -209,7 +209,7 @@ func atRest(env pipeline.Environment) bool {
 }
 
 // differing names what was different, without values.
-func differing(found []deploy.Difference) string {
+func differing(found []deploy.Deviation) string {
 	const most = 10
 	var all []string
 	for _, d := range found[:min(len(found), most)] {

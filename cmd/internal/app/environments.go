@@ -130,7 +130,9 @@ func (e *environments) known(ctx context.Context, env pipeline.Environment) wher
 		w.problem = words(err)
 		return w
 	}
-	w.place = client.Namespace(at.Rules.Namespace)
+	if w.place = client.Namespace(at.Rules.Namespace); at.CRDs {
+		w.place = w.place.AllowCRDs()
+	}
 	return w
 }
 
