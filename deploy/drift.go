@@ -74,6 +74,11 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 			found = append(found, this)
 			continue
 		}
+		if its := live.GetLabels(); its[LabelManagedBy] == Manager && its[LabelProject] != o.GetLabels()[LabelProject] {
+			this.object, this.Trouble = manifest.Object{}, "it is delivered by the GitLab project with the number "+clean(its[LabelProject], 20)+" by now"
+			found = append(found, this)
+			continue
+		}
 		found = append(found, compared(this, live, wanted, redact)...)
 	}
 	return found, nil

@@ -93,3 +93,12 @@ func TestDriftOutsideOfTheNamespaceIsRefused(t *testing.T) {
 		t.Error("a cluster that is away has no differences")
 	}
 }
+
+// What another project has taken over is not taken back.
+func TestDriftLeavesAnotherProjectsObjectsAlone(t *testing.T) {
+	theirs := map[string]any{"metadata": map[string]any{"labels": map[string]any{LabelManagedBy: Manager, LabelProject: "8"}}}
+	found, err := Drift(t.Context(), answers{live: theirs, wanted: spec("x")}, "shop", oneObject("ConfigMap"), Owner{Project: 7})
+	if err != nil || len(found) != 1 || found[0].Trouble != "it is delivered by the GitLab project with the number 8 by now" || found[0].object.Unstructured != nil {
+		t.Errorf("%v %+v", err, found)
+	}
+}
