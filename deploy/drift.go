@@ -103,7 +103,7 @@ func compared(this Deviation, live, wanted *unstructured.Unstructured, redact re
 	this.object = manifest.Object{Unstructured: o.DeepCopy(), From: o.From}
 	this.object.SetResourceVersion(live.GetResourceVersion())
 	c := &comparison{
-		redact: redact, secret: o.GetKind() == "Secret" && o.GroupVersionKind().Group == "", managers: managers(live), base: this,
+		redact: redact, secret: o.GetKind() == "Secret" && o.GroupVersionKind().Group == "", managers: managersOf(live), base: this,
 	}
 	c.values(nil, ours(live.Object), ours(wanted.Object))
 	return c.found
@@ -118,9 +118,22 @@ func ours(object map[string]any) map[string]any {
 		for _, key := range []string{"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink"} {
 			delete(meta, key)
 		}
+		meta["labels"] = without(meta["labels"], LabelTrack) // it says where the traffic is
+		meta["annotations"] = without(meta["annotations"], AnnotationReplaces)
 		kept["metadata"] = meta
 	}
 	return kept
+}
+
+// without is a map without one key, as it is if it is no map.
+func without(v any, key string) any {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return v
+	}
+	m = maps.Clone(m)
+	delete(m, key)
+	return m
 }
 
 // comparison is of one object.
@@ -154,7 +167,7 @@ func (c *comparison) values(path []step, live, wanted any) {
 	}
 	ll, liveList := live.([]any)
 	wl, wantedList := wanted.([]any)
-	if liveList && wantedList && (named(ll) && named(wl)) {
+	if liveList && wantedList && allNamed(ll) && allNamed(wl) {
 		c.items(path, ll, wl)
 		return
 	}
@@ -249,8 +262,8 @@ func union(a, b map[string]any) map[string]any {
 	return all
 }
 
-// named tells that the items of a list can be told apart.
-func named(list []any) bool {
+// allNamed tells that the items of a list can be told apart.
+func allNamed(list []any) bool {
 	seen := map[string]bool{}
 	for _, item := range list {
 		m, ok := item.(map[string]any)
@@ -301,8 +314,8 @@ type managed struct {
 	fields map[string]any
 }
 
-// managers lists who manages fields of an object, the newest first.
-func managers(o *unstructured.Unstructured) []managed {
+// managersOf lists who manages fields of an object, the newest first.
+func managersOf(o *unstructured.Unstructured) []managed {
 	var all []managed
 	for _, entry := range o.GetManagedFields() {
 		m := managed{name: clean(entry.Manager, 100)}

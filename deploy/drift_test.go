@@ -102,3 +102,35 @@ func TestDriftLeavesAnotherProjectsObjectsAlone(t *testing.T) {
 		t.Errorf("%v %+v", err, found)
 	}
 }
+
+// A blue-green release is in the cluster under the name of its version, and not as it was recorded.
+func TestABlueGreenReleaseIsExpectedUnderItsVersion(t *testing.T) {
+	labels := map[string]any{"app": "shop"}
+	object := func(kind, version string, spec map[string]any) manifest.Object {
+		return manifest.Object{Unstructured: &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": version, "kind": kind, "metadata": map[string]any{"name": "shop"}, "spec": spec,
+		}}}
+	}
+	set := manifest.Set{Objects: []manifest.Object{
+		object("Service", "v1", map[string]any{"selector": labels}),
+		object("Deployment", "apps/v1", map[string]any{"selector": map[string]any{"matchLabels": labels}, "template": map[string]any{"metadata": map[string]any{"labels": labels}}}),
+		object("HTTPRoute", "gateway.networking.k8s.io/v1", map[string]any{}),
+	}}
+	for version, want := range map[string]string{"": "Service shop, Deployment shop, HTTPRoute shop", "3f2a91c-5e0d1": "Service shop, Deployment shop-3f2a91c-5e0d1"} {
+		r := pipeline.Release{Version: version}
+		if version != "" {
+			r.Traffic = &pipeline.Traffic{HTTPRoute: "shop"}
+		}
+		placed, err := Placed(set, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var titles []string
+		for _, o := range placed.Objects {
+			titles = append(titles, o.Title())
+		}
+		if got := strings.Join(titles, ", "); got != want {
+			t.Errorf("version %q: got %s, want %s", version, got, want)
+		}
+	}
+}

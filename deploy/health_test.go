@@ -26,7 +26,7 @@ func scaled(want, available int32) *appsv1.Deployment {
 	}
 }
 
-func route(conditions ...any) *unstructured.Unstructured {
+func routed(conditions ...any) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"spec": map[string]any{
 			"hostnames": []any{"shop.example.com"},
@@ -88,11 +88,11 @@ func TestHealthInWords(t *testing.T) {
 			return serviceHealth(&corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}, 2)
 		}, Progressing, "2 ready endpoints, and no load balancer yet"},
 		"an ingress that nobody serves": {func() (Health, string) { return ingressHealth(&networkingv1.Ingress{}) }, Unknown, "routes any host; no controller has given it an address"},
-		"a route that its gateway took": {func() (Health, string) { return routeHealth(route(condition("Accepted", "True", ""))) }, Healthy, "routes shop.example.com to shop (90), shop-canary (10)"},
+		"a route that its gateway took": {func() (Health, string) { return routeHealth(routed(condition("Accepted", "True", ""))) }, Healthy, "routes shop.example.com to shop (90), shop-canary (10)"},
 		"a route without a backend": {func() (Health, string) {
-			return routeHealth(route(condition("ResolvedRefs", "False", "no such service")))
+			return routeHealth(routed(condition("ResolvedRefs", "False", "no such service")))
 		}, Degraded, "not taken by its gateway: no such service"},
-		"a route that nobody took": {func() (Health, string) { return routeHealth(route()) }, Unknown, "routes shop.example.com to shop (90), shop-canary (10); no gateway has accepted it"},
+		"a route that nobody took": {func() (Health, string) { return routeHealth(routed()) }, Unknown, "routes shop.example.com to shop (90), shop-canary (10); no gateway has accepted it"},
 		"a job":                    {func() (Health, string) { return jobHealth(&batchv1.Job{}) }, Progressing, "0 of 1 done"},
 		"a job that failed": {func() (Health, string) {
 			return jobHealth(&batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: "True", Message: "too often"}}}})

@@ -18,13 +18,8 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
 
-// What people may write on objects for the tree, and what tells the tracks of one application apart.
-const (
-	LabelTrack   = "slipway.dev/track" // stable, preview, standby, baseline or canary
-	LabelVersion = "slipway.dev/version"
-	// AnnotationLink is followed by a link's name; the value is an http or https address.
-	AnnotationLink = "link.slipway.dev/"
-)
+// AnnotationLink is followed by a link's name; the value is an http or https address. People write it on objects.
+const AnnotationLink = "link.slipway.dev/"
 
 // How much of a tree is shown.
 const (

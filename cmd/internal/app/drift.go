@@ -202,10 +202,13 @@ func (e *environments) correctOnce(ctx context.Context, project int64, name stri
 	return true, correctAgain
 }
 
-// atRest tells that nothing is being delivered, or about to be.
+// atRest tells that nothing is being delivered, or about to be, and that what was delivered stands still.
 func atRest(env pipeline.Environment) bool {
 	current := env.Current()
-	return env.Holder == nil && len(env.Queue) == 0 && current != nil && !current.Bad
+	if current == nil || current.Bad || current.Version != "" || current.Traffic != nil {
+		return false // where the traffic of a blue-green release is, is its delivery's business also on hot standby
+	}
+	return env.Holder == nil && len(env.Queue) == 0
 }
 
 // differing names what was different, without values.

@@ -38,7 +38,7 @@ type environments struct {
 	changes  *changes // by "project/name"
 	log      *slog.Logger
 	// placed makes of a recorded set the objects that should be live.
-	placed func(set manifest.Set, r pipeline.Release) manifest.Set
+	placed func(set manifest.Set, r pipeline.Release) (manifest.Set, error)
 
 	mu       sync.Mutex
 	projects map[int64]pipeline.Project // that only GitLab knows
@@ -48,7 +48,7 @@ type environments struct {
 func newEnvironments(a *App) *environments {
 	return &environments{
 		cfg: a.o.Config, store: a.store, clusters: a.clusters, gitlab: a.gitlab, changes: a.places, log: a.log,
-		placed:   func(set manifest.Set, _ pipeline.Release) manifest.Set { return set },
+		placed:   deploy.Placed,
 		projects: map[int64]pipeline.Project{}, drifts: map[string]*drift{},
 	}
 }
@@ -212,7 +212,7 @@ func (e *environments) expected(ctx context.Context, env pipeline.Environment) (
 	if err != nil {
 		return manifest.Set{}, err
 	}
-	return e.placed(set, *r), nil
+	return e.placed(set, *r)
 }
 
 func (e *environments) recorded(ctx context.Context, r pipeline.Release) (manifest.Set, error) {

@@ -235,6 +235,7 @@ func TestNothingIsCorrectedWhileSomethingIsDelivered(t *testing.T) {
 		"nothing was delivered":    {pipeline.Environment{}, false},
 		"a delivery has it":        {pipeline.Environment{Releases: []pipeline.Release{release}, Holder: &pipeline.Claim{}}, false},
 		"a delivery waits for it":  {pipeline.Environment{Releases: []pipeline.Release{release}, Queue: []pipeline.Claim{{}}}, false},
+		"a blue-green release":     {pipeline.Environment{Releases: []pipeline.Release{{ID: release.ID, Version: "3f2a91c-5e0d1"}}}, false},
 		"the release is a bad one": {pipeline.Environment{Releases: []pipeline.Release{{ID: release.ID, Bad: true}}}, false},
 	} {
 		if got := atRest(c.env); got != c.want {
