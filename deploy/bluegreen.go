@@ -244,3 +244,19 @@ func addLabels(o manifest.Object, labels map[string]string, field ...string) err
 	}
 	return unstructured.SetNestedStringMap(o.Object, merged(has, labels), field...)
 }
+
+// Placed is what should be live of a release's recorded set: the objects of a blue-green release under their versions'
+// names. The route that moves the traffic is left out, because its weights are where the traffic is.
+func Placed(set manifest.Set, r pipeline.Release) (manifest.Set, error) {
+	a, err := arrange(set.Objects, r.Version, r.Traffic)
+	if err != nil {
+		return manifest.Set{}, err
+	}
+	var placed manifest.Set
+	for _, p := range a.parts {
+		if p.role != route {
+			placed.Objects = append(placed.Objects, p.Object)
+		}
+	}
+	return placed, nil
+}

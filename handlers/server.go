@@ -62,7 +62,11 @@ type Options struct {
 	Wishes  Wishes       // nil: nobody can ask by the API
 	Metrics http.Handler // nil: answered elsewhere
 	Console http.Handler // nil: there are no pages
-	Logger  *slog.Logger
+	// Environments answers the JSON API; nil without one. Guard decides who may read it, as it does for Console; nil lets
+	// everybody.
+	Environments Environments
+	Guard        func(http.Handler) http.Handler
+	Logger       *slog.Logger
 }
 
 // New builds the routes.
@@ -92,6 +96,9 @@ func New(o Options) (http.Handler, error) {
 	r.Match(looked, "/readyz", s.ready)
 	if o.Metrics != nil {
 		r.GET("/metrics", gin.WrapH(o.Metrics))
+	}
+	if o.Environments != nil {
+		s.api(r)
 	}
 	r.NoMethod(func(c *gin.Context) {
 		s.refuse(c, &Refusal{Status: http.StatusMethodNotAllowed, Reason: "this method is not for here"})

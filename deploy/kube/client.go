@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -43,6 +44,8 @@ type Options struct {
 	// defaults are 300 and 600, and the cluster bounds what is fair by itself.
 	QPS   float32
 	Burst int
+	// Linger is how long the watches of Live go on after the last look; default 5 min.
+	Linger time.Duration
 }
 
 // ServiceAccount is one of a cluster's.
@@ -68,11 +71,16 @@ type Client struct {
 	server  *url.URL
 	dynamic dynamic.Interface
 	typed   kubernetes.Interface
+	names   metadata.Interface // for what is shown by name only
 	cache   discovery.CachedDiscoveryInterfaceWithContext
 	mapper  meta.ResettableRESTMapperWithContext
 
-	mu      sync.Mutex
-	written map[writtenKey]written
+	linger time.Duration
+
+	mu       sync.Mutex
+	written  map[writtenKey]written
+	lookouts map[string]*lookout // by namespace
+	closed   bool
 }
 
 // written is what our own last write of a workload gave: nothing older is believed.
@@ -112,7 +120,7 @@ func New(o Options) (*Client, error) {
 	}
 	config.Timeout = 0                        // it would end watches too; requests get theirs by context
 	config.WarningHandler = rest.NoWarnings{} // they would go to standard error
-	c := &Client{name: o.Name, timeout: o.Timeout, as: o.As, written: map[writtenKey]written{}}
+	c := &Client{name: o.Name, timeout: o.Timeout, as: o.As, linger: idleTime(o.Linger), written: map[writtenKey]written{}}
 	if c.timeout <= 0 {
 		c.timeout = 20 * time.Second
 	}
@@ -135,6 +143,9 @@ func (c *Client) connect(config *rest.Config) error {
 		return err
 	}
 	if c.typed, err = kubernetes.NewForConfigAndClient(config, c.http); err != nil {
+		return err
+	}
+	if c.names, err = metadata.NewForConfigAndClient(config, c.http); err != nil {
 		return err
 	}
 	found, err := discovery.NewDiscoveryClientForConfigAndClient(config, c.http)

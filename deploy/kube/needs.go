@@ -67,6 +67,8 @@ func Needs() []Need {
 		{Resource: "pods/log", Verbs: []string{"get"}, Weight: Optional, Without: "a crash loop is told without the end of its log"},
 		{Resource: "events", Verbs: []string{"list", "watch"}, Weight: Optional, Without: "what the cluster says of the objects isn't shown"},
 		{Group: "discovery.k8s.io", Resource: "endpointslices", Verbs: []string{"list", "watch"}, Weight: Optional, Without: "it isn't shown which pods get traffic"},
+		{Resource: "configmaps", Verbs: []string{"list", "watch"}, Weight: Optional, Without: "what runs where doesn't show which are there"},
+		{Group: "batch", Resource: "cronjobs", Verbs: []string{"list", "watch"}, Weight: Optional, Without: "what runs where doesn't show which are there"},
 		{Group: httpRoutes[0], Resource: httpRoutes[1], Verbs: all, Weight: Optional, Without: "traffic isn't split by an HTTPRoute"},
 	}
 }

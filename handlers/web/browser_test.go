@@ -202,3 +202,42 @@ func TestABrowserWithoutScript(t *testing.T) {
 	}
 	b.quiet()
 }
+
+// What runs where fits a phone, follows changes, and lets nobody run a script.
+func TestABrowserSeesWhatRunsWhere(t *testing.T) {
+	now := time.Now()
+	m := newMemory()
+	a := &atlas{memory: m, all: []EnvironmentView{healthyShop(now), brokenShop(now), deliveredShop(now), hostileShop(now)}}
+	c, err := New(Options{Source: m, Environments: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := newBrowser(t, m)
+	srv := httptest.NewServer(c)
+	defer srv.Close()
+	defer b.do(chromedp.Navigate("about:blank")) // so that no stream keeps the server from closing
+	b.do(chromedp.EmulateViewport(360, 740))
+	targets := []string{"/environments", "/environments/42/production/pods/shop-7d4b9c-x2x9k/log"}
+	for _, e := range a.all {
+		targets = append(targets, c.environmentPath(e.Environment.Project, e.Name))
+	}
+	for _, target := range targets {
+		b.do(chromedp.Navigate(srv.URL + target))
+		if wide := b.eval(`String(document.documentElement.scrollWidth)`); wide != "360" {
+			t.Errorf("%s is %s wide", target, wide)
+		}
+		b.await(`!document.querySelector("main script, main img, [onerror], [onclick], a[href^='javascript']")`)
+	}
+	b.do(chromedp.EmulateViewport(1280, 800))
+	b.do(chromedp.Navigate(srv.URL + "/"))
+	b.do(chromedp.Click(chromedp.CSS(`.bar nav a[href="/environments"]`)))
+	b.await(`document.querySelector(".matrix") && document.getElementById("live").dataset.state === "live"`)
+	b.do(chromedp.Click(chromedp.CSS(`.matrix a[href="/environments/42/production"]`)))
+	b.await(`document.querySelector(".status.ok") && document.getElementById("live").dataset.state === "live"`)
+	m.mu.Lock()
+	a.all[0].Health, a.all[0].Words = "Degraded", "1 of 2 pods ready"
+	m.mu.Unlock()
+	m.tell("42/production")
+	b.await(`document.querySelector(".status.bad") && document.getElementById("announce").textContent === "Degraded. 1 of 2 pods ready."`)
+	b.quiet()
+}

@@ -38,6 +38,8 @@ type Source interface {
 // Options for New.
 type Options struct {
 	Source Source // required
+	// Environments gives the pages of what runs where; nil leaves them out.
+	Environments Environments
 	// URL is how people reach the pages; its path is put before every address.
 	URL     string
 	Mention string // what comments call Slipway by, without "@"; default "slipway"
@@ -46,13 +48,14 @@ type Options struct {
 
 // Console serves the pages.
 type Console struct {
-	source    Source
-	base      string // path of Options.URL, without a slash at its end
-	mention   string // with "@"
-	log       *slog.Logger
-	templates *template.Template
-	assets    *assets
-	streams   atomic.Int64
+	source       Source
+	environments Environments // nil without
+	base         string       // path of Options.URL, without a slash at its end
+	mention      string       // with "@"
+	log          *slog.Logger
+	templates    *template.Template
+	assets       *assets
+	streams      atomic.Int64
 }
 
 // New builds the pages.
@@ -68,7 +71,7 @@ func New(o Options) (*Console, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{
-		source: o.Source, base: strings.TrimRight(u.EscapedPath(), "/"), log: o.Logger,
+		source: o.Source, environments: o.Environments, base: strings.TrimRight(u.EscapedPath(), "/"), log: o.Logger,
 		mention: "@" + strings.TrimPrefix(firstOf(o.Mention, "slipway"), "@"),
 	}
 	if c.assets, err = newAssets(); err != nil {
@@ -97,7 +100,7 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}()
 	protect(w.Header())
-	serve := c.route(r.URL.Path)
+	serve := c.route(r)
 	switch {
 	case serve == nil:
 		c.fail(w, r, ErrNotFound)
@@ -109,7 +112,8 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (c *Console) route(path string) http.HandlerFunc {
+func (c *Console) route(r *http.Request) http.HandlerFunc {
+	path := r.URL.Path
 	switch path {
 	case "/":
 		return c.list
@@ -126,7 +130,7 @@ func (c *Console) route(path string) http.HandlerFunc {
 	}
 	id, ok := strings.CutPrefix(path, "/deliveries/")
 	if !ok {
-		return nil
+		return c.routeEnvironments(r)
 	}
 	id, events := strings.CutSuffix(id, "/events")
 	switch {
@@ -162,7 +166,7 @@ func (c *Console) listEvents(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	c.stream(w, r, "", listPace, func(ctx context.Context) (fragment, error) { return c.listFragment(ctx, before) })
+	c.stream(w, r, c.deliveryChanges(""), listPace, func(ctx context.Context) (fragment, error) { return c.listFragment(ctx, before) })
 }
 
 func (c *Console) delivery(w http.ResponseWriter, r *http.Request, id string) {
@@ -175,7 +179,11 @@ func (c *Console) delivery(w http.ResponseWriter, r *http.Request, id string) {
 }
 
 func (c *Console) deliveryEvents(w http.ResponseWriter, r *http.Request, id string) {
-	c.stream(w, r, id, deliveryPace, func(ctx context.Context) (fragment, error) { return c.deliveryFragment(ctx, id) })
+	c.stream(w, r, c.deliveryChanges(id), deliveryPace, func(ctx context.Context) (fragment, error) { return c.deliveryFragment(ctx, id) })
+}
+
+func (c *Console) deliveryChanges(id string) listening {
+	return func() (<-chan struct{}, func()) { return c.source.Changes(id) }
 }
 
 func robots(w http.ResponseWriter, _ *http.Request) {

@@ -71,13 +71,14 @@ func (c *Console) render(name string, page any, f fragment) (fragment, error) {
 // layoutPage is a whole page.
 type layoutPage struct {
 	fragment
-	Events string // address of the stream, "" without one
+	Events       string // address of the stream, "" without one
+	Environments bool   // there are pages of what runs where
 }
 
 // show writes a whole page.
 func (c *Console) show(w http.ResponseWriter, r *http.Request, status int, f fragment, events string) {
 	var b bytes.Buffer
-	if err := c.templates.ExecuteTemplate(&b, "layout", layoutPage{f, events}); err != nil {
+	if err := c.templates.ExecuteTemplate(&b, "layout", layoutPage{f, events, c.environments != nil}); err != nil {
 		c.log.Error("page not rendered", "path", r.URL.Path, "error", err)
 		status = http.StatusInternalServerError
 		b.Reset()

@@ -91,6 +91,20 @@ func (m *memory) set(v pipeline.View) {
 	}
 }
 
+// tell signals a change to those who listen for the id.
+func (m *memory) tell(of string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for ch, id := range m.subs {
+		if id == "" || id == of {
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
 func (m *memory) listeners() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -16,9 +16,12 @@ const (
 	patience     = 10 * time.Second // for a reader to take what is written
 )
 
+// listening begins to hear of changes.
+type listening func() (changed <-chan struct{}, stop func())
+
 // stream sends the fragment whenever it has changed, and a heartbeat, until the request
 // ends. It follows the WHATWG's server-sent events.
-func (c *Console) stream(w http.ResponseWriter, r *http.Request, id string, pace time.Duration, render func(context.Context) (fragment, error)) {
+func (c *Console) stream(w http.ResponseWriter, r *http.Request, begin listening, pace time.Duration, render func(context.Context) (fragment, error)) {
 	if c.streams.Add(1) > maxStreams {
 		c.streams.Add(-1)
 		c.fail(w, r, errStreams)
@@ -26,7 +29,7 @@ func (c *Console) stream(w http.ResponseWriter, r *http.Request, id string, pace
 	}
 	defer c.streams.Add(-1)
 	// Listening begins before the first look, so that no change falls between the two.
-	changed, stop := c.source.Changes(id)
+	changed, stop := begin()
 	defer stop()
 	f, err := render(r.Context())
 	if err != nil {

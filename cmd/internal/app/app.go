@@ -54,6 +54,8 @@ type App struct {
 	metrics  *metrics
 	changes  *changes
 	calls    *calls
+	places   *changes // of environments
+	where    *environments
 	server   http.Handler
 	main     net.Listener
 	own      net.Listener // for metrics, nil if they are on main
@@ -64,7 +66,7 @@ func New(o Options) (*App, error) {
 	if o.Config == nil || o.Logger == nil {
 		return nil, errors.New("new app: a configuration and a logger are required")
 	}
-	a := &App{o: o, log: o.Logger, changes: newChanges(), calls: newCalls(), clusters: newClusters(o.Config, o.Logger)}
+	a := &App{o: o, log: o.Logger, changes: newChanges(), calls: newCalls(), places: newChanges(), clusters: newClusters(o.Config, o.Logger)}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
@@ -84,6 +86,7 @@ func (a *App) open() error {
 	if err := a.buildAdapters(); err != nil {
 		return err
 	}
+	a.where = newEnvironments(a)
 	if err := a.buildServer(); err != nil {
 		return err
 	}
@@ -110,11 +113,16 @@ func (a *App) buildServer() error {
 		o.Metrics = a.metrics.handler()
 	}
 	if cfg.Console.Access != "off" {
-		console, err := web.New(web.Options{Source: &source{store: a.store, changes: a.changes}, URL: cfg.URL, Mention: cfg.GitLab.Mention, Logger: a.log})
+		console, err := web.New(web.Options{
+			Source: &source{store: a.store, changes: a.changes}, Environments: placePages{a.where},
+			URL: cfg.URL, Mention: cfg.GitLab.Mention, Logger: a.log,
+		})
 		if err != nil {
 			return err
 		}
 		o.Console = guard(cfg.Console, console)
+		o.Environments = placeAPI{a.where}
+		o.Guard = func(next http.Handler) http.Handler { return guard(cfg.Console, next) }
 	}
 	a.server, err = handlers.New(o)
 	return err
@@ -156,6 +164,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.engine.Run(ctx) })
 	g.Go(func() error { return a.prune(ctx) })
 	g.Go(func() error { a.greet(ctx); return nil })
+	g.Go(func() error { return a.where.correct(ctx) })
 	a.serve(ctx, g, a.main, a.server)
 	if a.own != nil {
 		mux := http.NewServeMux()
@@ -217,6 +226,7 @@ func (a *App) Close() {
 			_ = l.Close() // closed already where the server has stopped
 		}
 	}
+	a.clusters.close()
 	if a.store != nil {
 		if err := a.store.Close(); err != nil {
 			a.log.Error("close the database", "error", err)

@@ -94,6 +94,15 @@ func way(cl *config.Cluster) kube.Options {
 	return o
 }
 
+// close ends the watches of all clusters.
+func (c *clusters) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.by {
+		k.Close()
+	}
+}
+
 // ping asks a cluster for its version.
 func (c *clusters) ping(ctx context.Context, name string) (string, error) {
 	k, err := c.connect(name, nil)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
@@ -22,9 +23,12 @@ func (a *App) changed(c engine.Change) {
 	if c.After != nil {
 		a.changes.tell(c.After.ID)
 	}
+	if id, ok := strings.CutPrefix(string(c.ID), engine.KindEnvironment+"/"); ok {
+		a.places.tell(id)
+	}
 }
 
-// changes tells the pages that something has changed.
+// changes tells the pages that something has changed: a delivery or an environment, by its id.
 type changes struct {
 	mu   sync.Mutex
 	next int

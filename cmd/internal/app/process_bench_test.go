@@ -4,7 +4,6 @@ package app
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -17,7 +16,6 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
-	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
 
 // buildSlipway builds the program as it is released and returns its path.
@@ -87,26 +85,6 @@ func freeAddress(tb testing.TB) string {
 	return l.Addr().String()
 }
 
-// deliver takes one change through the pipeline of the world's project.
-func deliver(b *testing.B, w *world.World) {
-	b.Helper()
-	ctx, cancel := context.WithTimeout(b.Context(), time.Minute)
-	defer cancel()
-	iid, err := w.Good("Show prices with taxes", "taxes")
-	if err != nil {
-		b.Fatal(err)
-	}
-	if _, err := w.GitLab.Merge(w.Project, iid, w.Ben, gitlabsim.MergeCommit); err != nil {
-		b.Fatal(err)
-	}
-	if err := w.PressWhenAsked(ctx, iid, world.SlackAda, "Approve"); err != nil {
-		b.Fatal(err)
-	}
-	if err := w.AwaitNote(ctx, iid, "**Delivered**"); err != nil {
-		b.Fatal(err)
-	}
-}
-
 // process is a running slipway serve.
 type process struct {
 	cmd      *exec.Cmd
@@ -159,14 +137,20 @@ func (p *process) stop(b *testing.B) {
 // its database that it has touched.
 func (p *process) resident(b *testing.B) float64 {
 	b.Helper()
+	return p.memory(b, "VmRSS")
+}
+
+// memory is one of the kinds of memory that Linux tells of a process, in MB.
+func (p *process) memory(b *testing.B, kind string) float64 {
+	b.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, ok := bytes.Cut(data, []byte("VmRSS:"))
+	_, rest, ok := bytes.Cut(data, []byte(kind+":"))
 	var kb float64
 	if _, err := fmt.Sscan(string(rest), &kb); !ok || err != nil {
-		b.Fatalf("read VmRSS: %v", err)
+		b.Fatalf("read %s: %v", kind, err)
 	}
 	return kb * 1024 / 1e6
 }

@@ -212,6 +212,7 @@ func (c *Config) setDefaults() {
 	}
 	for i := range c.Environments {
 		fill(&c.Environments[i].Tier, "other")
+		fill(&c.Environments[i].Drift, DriftShow)
 	}
 }
 

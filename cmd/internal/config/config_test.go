@@ -74,6 +74,7 @@ func TestRefusals(t *testing.T) {
 		"a signing token has GitLab's form":                 {edit("whsec_", "sec_"), "begin with whsec_"},
 		"an environment names a known cluster":              {edit("cluster: main\n    namespace: shop\n", "cluster: mian\n    namespace: shop\n"), `environments[1].cluster: "mian" is not among the clusters`},
 		"an approver has a kind":                            {edit("group:shop/maintainers", "ada"), `approver "ada"`},
+		"drift is one of three":                             {edit("tier: production", "tier: production\n    drift: fix"), `environments[1].drift: "fix" is not show, correct or ignore`},
 		"a tier is one of GitLab's":                         {edit("tier: production", "tier: prod"), `"prod" is not production`},
 		"a branch is a pattern":                             {edit("judged: true", "judged: true\n    branches: ['[']"), `environments[1].branches: "[" is not a pattern`},
 		"a judged environment has its namespace for itself": {edit("namespace: shop-staging", "namespace: shop"), "is also the namespace of production, which is judged"},

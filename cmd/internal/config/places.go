@@ -60,7 +60,17 @@ type Environment struct {
 	Branches []string `yaml:"branches"`
 	// CRDs allows deliveries to bring CustomResourceDefinitions, which belong to the whole cluster.
 	CRDs bool `yaml:"crds"`
+	// Drift says what becomes of fields that are no longer as the release recorded them: show
+	// them (the default), correct them whenever nothing is being delivered, or ignore them.
+	Drift string `yaml:"drift"`
 }
+
+// What Environment.Drift may be.
+const (
+	DriftShow    = "show"
+	DriftCorrect = "correct"
+	DriftIgnore  = "ignore"
+)
 
 // Impersonate names a service account of the environment's cluster.
 type Impersonate struct {
@@ -74,7 +84,8 @@ type Place struct {
 	// As is the service account to act as, nil for Slipway's own credentials.
 	As *Impersonate
 	// CRDs: deliveries may bring CustomResourceDefinitions.
-	CRDs bool
+	CRDs  bool
+	Drift string
 }
 
 // slugMark is replaced in the namespace and the URL of a pattern's environments.
@@ -205,6 +216,9 @@ func (e *Environment) check(clusters map[string]bool) error {
 	case !slices.Contains([]string{"production", "staging", "testing", "development", "other"}, e.Tier):
 		return fmt.Errorf(".tier: %q is not production, staging, testing, development or other", e.Tier)
 	}
+	if !slices.Contains([]string{DriftShow, DriftCorrect, DriftIgnore}, e.Drift) {
+		return fmt.Errorf(".drift: %q is not show, correct or ignore", e.Drift)
+	}
 	if err := e.checkNamespace(); err != nil {
 		return err
 	}
@@ -316,7 +330,7 @@ func (e *Environment) takes(name string) bool {
 
 // place is the environment under one of the names that it takes.
 func (e *Environment) place(name string) Place {
-	p := Place{Rules: pipeline.EnvironmentRules{
+	p := Place{Drift: e.Drift, Rules: pipeline.EnvironmentRules{
 		Cluster: e.Cluster, Namespace: e.fill(e.Namespace, slug(name)), URL: e.fill(e.URL, slug(name)),
 		Tier: e.Tier, Judged: e.Judged, Rule: e.rule(), Branches: e.Branches,
 	}, CRDs: e.CRDs}

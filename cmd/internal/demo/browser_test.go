@@ -137,6 +137,7 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 
 	b.told("Now merge the bad one")
 	b.says(".place:nth-of-type(2)", fmt.Sprintf("!%d", r.good))
+	b.await("document.querySelector('a.where').href === '" + "http://" + r.app.Addr() + "/environments'")
 	b.click(".merge[data-next]")
 
 	b.told("Taken back")

@@ -279,3 +279,26 @@ func messageOf(s State, iid int64) slacksim.Message {
 	}
 	return slacksim.Message{}
 }
+
+func TestPeopleReadWhatRunsWhere(t *testing.T) {
+	r := newRig(t, true)
+	for path, want := range map[string][]string{
+		"/environments": {"staging", "production", "Healthy", firstTitle},
+		fmt.Sprintf("/environments/%d/production", r.world.Project): {"3 of 3 pods ready", "ReplicaSet", "3 ready endpoints", "Everything is as the release recorded it."},
+	} {
+		resp, err := http.Get("http://" + r.app.Addr() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("GET %s: %d %v", path, resp.StatusCode, err)
+		}
+		for _, words := range want {
+			if !strings.Contains(string(body), words) {
+				t.Errorf("%s does not say %q", path, words)
+			}
+		}
+	}
+}

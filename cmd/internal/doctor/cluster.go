@@ -147,7 +147,9 @@ func (e *environment) mend(err error) []string {
 func (e *environment) judge(missing []kube.Need, seen bool) []Finding {
 	whole := map[string]int{}
 	for _, n := range kube.Needs() {
-		whole[n.Group+"/"+n.Resource] = len(n.Verbs)
+		if n.Weight != kube.Optional { // which may be more of the same resource
+			whole[n.Group+"/"+n.Resource] = len(n.Verbs)
+		}
 	}
 	var stops, kinds, nice []kube.Need
 	for _, n := range missing {

@@ -319,6 +319,9 @@ func TestWhatIsWrongIsToldWithWhatMendsIt(t *testing.T) {
 ! environment staging: Slipway may not get pods/log, so a crash loop is told without the end of its log
     add to the rules of the Role that is bound to Slipway's own account in namespace shop-staging:
     - {apiGroups: [""], resources: [pods/log], verbs: [get]}
+! environment staging: Slipway may not list, watch cronjobs.batch, so what runs where doesn't show which are there
+    add to the rules of the Role that is bound to Slipway's own account in namespace shop-staging:
+    - {apiGroups: [batch], resources: [cronjobs], verbs: [list, watch]}
 `, true},
 		"an account that Slipway may not use": {func(p *place) {
 			p.limit(rights(p.T)...)

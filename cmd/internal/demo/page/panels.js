@@ -98,11 +98,12 @@ export function cluster(s) {
     const tag = image.split(":").pop();
     return { tag, mr: s.merge_requests.find((m) => m.sha && m.sha.startsWith(tag)) };
   };
-  return s.places.map((p) => h("section", { class: "place", key: p.environment },
+  return [...s.places.map((p) => h("section", { class: "place", key: p.environment },
     h("h3", null, p.environment, h("small", null, p.namespace)),
     p.workloads?.length ? p.workloads.map((w) => h("div", { class: "workload", key: w.Kind + w.Name },
       h("p", { class: "head" }, h("b", null, w.Name), h("span", { class: w.Ready < w.Desired ? "short" : "" }, `${w.Ready}/${w.Desired} ready`)),
-      h("ul", { class: "pods" }, (w.Pods || []).slice().sort((a, b) => a.Created.localeCompare(b.Created) || a.Name.localeCompare(b.Name)).map((pod) => podBox(pod, mrOf))))) : h("p", { class: "empty" }, "Nothing runs here yet.")));
+      h("ul", { class: "pods" }, (w.Pods || []).slice().sort((a, b) => a.Created.localeCompare(b.Created) || a.Name.localeCompare(b.Name)).map((pod) => podBox(pod, mrOf))))) : h("p", { class: "empty" }, "Nothing runs here yet."))),
+  h("a", { class: "button where", key: "where", href: s.slipway + "/environments", target: "_blank", rel: "noopener" }, "See what runs where ↗")];
 }
 
 function podBox(pod, mrOf) {
