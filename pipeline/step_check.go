@@ -11,7 +11,7 @@ import (
 // on standby of what it replaced.
 func (s *stepper) worked(st *StageState, def Stage, reason Reason) {
 	st.Reason, st.Progress, st.LookAt = reason, "", time.Time{}
-	if st.Release != nil && def.Deploy != nil && def.Deploy.Standby > 0 && st.hasBefore() && st.Release.Strategy == StrategyBlueGreen {
+	if st.Release != nil && def.Deploy != nil && def.Deploy.Standby > 0 && st.hasBefore() && st.Release.blueGreen() {
 		st.Standby = s.now.Add(def.Deploy.Standby)
 	}
 	s.check(st, def)
@@ -136,7 +136,7 @@ func (s *stepper) checkedAll(st *StageState, def Stage) {
 // conclude ends a stage whose work is done and checked.
 func (s *stepper) conclude(st *StageState, def Stage) {
 	st.Progress, st.Standby = "", time.Time{}
-	if def.Kind == KindDeploy && (st.hasBefore() || st.Release.Strategy == StrategyBlueGreen) {
+	if def.Kind == KindDeploy && (st.hasBefore() || st.Release.blueGreen()) {
 		s.retire(st, def)
 		return
 	}

@@ -152,6 +152,10 @@ func (s *stepper) undoGranted(st *StageState, def Stage, e LockGranted) {
 func (s *stepper) restore(st *StageState, ending StageStatus, reason Reason) {
 	def := s.d.definition(s.plan, st)
 	st.Ending, st.Reason = ending, reason
+	if !st.hasBefore() && st.Release == nil && def.Deploy.Strategy == StrategyBlueGreen {
+		// What was there may be held on its pods by now, and is let go again.
+		st.Adopted = "what ran before"
+	}
 	because := s.noWayBack(st, def)
 	if because != "" && !st.Decided && st.hasBefore() && ending == StageRolledBack {
 		s.askWhetherBack(st, because, reason)

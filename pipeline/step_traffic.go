@@ -5,9 +5,10 @@ import (
 	"time"
 )
 
-// up: the release's pods all run. A blue-green one has no traffic yet.
+// up: the release's pods all run. A blue-green one has no traffic yet, nor has one that
+// follows one.
 func (s *stepper) up(st *StageState, def Stage) {
-	if st.Release.Strategy != StrategyBlueGreen {
+	if !st.Release.blueGreen() && !st.Previous.blueGreen() {
 		s.worked(st, def, Reason{})
 		return
 	}
@@ -65,15 +66,24 @@ func (s *stepper) notRetired(st *StageState, why string) {
 	s.settled(st, Reason{Code: ReasonLeftovers, Detail: why})
 }
 
-// cameBack: the recorded release runs again. If it is blue-green it may still need the
-// traffic.
+// blueGreen tells that the release has Deployments of its own. No release has none.
+func (r *Release) blueGreen() bool { return r != nil && r.Strategy == StrategyBlueGreen }
+
+// apart tells that a rollback is between releases whose pods are beside each other.
+func (s *stepper) apart(st *StageState, def Stage) bool {
+	from := s.undoing(st, def)
+	return st.Target.blueGreen() || from.blueGreen() || from == nil && def.Deploy != nil && def.Deploy.Strategy == StrategyBlueGreen
+}
+
+// cameBack: the recorded release runs again. Where pods of the undone one are beside its
+// own, it may still need the traffic.
 func (s *stepper) cameBack(st *StageState) {
-	if st.Target.Strategy != StrategyBlueGreen || st.Back {
+	def := s.d.definition(s.plan, st)
+	if st.Back || !s.apart(st, def) {
 		st.Back = true
 		s.clear(st)
 		return
 	}
-	def := s.d.definition(s.plan, st)
 	st.Phase, st.Progress = PhaseReturning, ""
 	s.act(st, "return", clusterSlot(def), Switch{
 		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), To: *st.Target, From: s.undoing(st, def),
@@ -85,7 +95,7 @@ func (s *stepper) cameBack(st *StageState) {
 func (s *stepper) clear(st *StageState) {
 	def := s.d.definition(s.plan, st)
 	from := s.undoing(st, def)
-	if st.Target.Strategy != StrategyBlueGreen && (from == nil || from.Strategy != StrategyBlueGreen) && s.strategy(def) != StrategyBlueGreen {
+	if !s.apart(st, def) {
 		s.verified(st, "")
 		return
 	}
@@ -93,13 +103,6 @@ func (s *stepper) clear(st *StageState) {
 	s.act(st, "clear", clusterSlot(def), Retire{
 		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), Serving: *st.Target, Old: from, Keep: keeps(st, from),
 	})
-}
-
-func (s *stepper) strategy(def Stage) Strategy {
-	if def.Deploy == nil {
-		return ""
-	}
-	return def.Deploy.Strategy
 }
 
 // undoing is the release that a rollback takes back, nil if it was never recorded.
@@ -113,7 +116,7 @@ func (s *stepper) undoing(st *StageState, def Stage) *Release {
 // keeps tells that the undone release stays for people to look at. Beside a rolling one it
 // can't: their pods carry the same labels, so it would get traffic.
 func keeps(st *StageState, from *Release) bool {
-	return from != nil && from.Strategy == StrategyBlueGreen && from.KeepFailed > 0 && st.Target.Strategy == StrategyBlueGreen
+	return from.blueGreen() && from.KeepFailed > 0 && st.Target.blueGreen()
 }
 
 // kept is what the environment has to remember about an undone release, nil if nothing.
