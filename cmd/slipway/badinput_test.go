@@ -305,7 +305,7 @@ func TestPipelineFilesThatCannotBeUsed(t *testing.T) {
 	r.start()
 	file := r.file(world.PipelineFile)
 	replace := func(old, with string) map[string]string {
-		files, err := world.Edited(world.PipelineFile, old, with)
+		files, err := r.world.Edited(world.PipelineFile, old, with)
 		r.ok(err)
 		return files
 	}

@@ -18,7 +18,7 @@ func TestMergedMergeRequestIsDelivered(t *testing.T) {
 		r.awaitSettled(sha, map[string]string{"staging": "success", "production": "success"}, allDone)
 
 		note := r.note(iid)
-		for _, want := range []string{"staging", "smoke", "go-live", "production", "ada", "https://shop.example.com", "http://" + r.addr + "/deliveries/"} {
+		for _, want := range []string{"staging", "smoke", "go-live", "production", "ada", r.world.ShopURL, "http://" + r.addr + "/deliveries/"} {
 			if !strings.Contains(note, want) {
 				r.Errorf("the note does not say %q:\n%s", want, note)
 			}
@@ -179,6 +179,30 @@ func TestRollbackByCommentBringsTheEarlierReleaseBack(t *testing.T) {
 		r.runs(r.prod, good)
 		r.runs(r.staging, newer)
 		r.checkContract()
+		r.checkDatabase()
+	})
+}
+
+func TestAReleaseThatFailsItsCheckGoesBackFromHotStandby(t *testing.T) {
+	eachCluster(t, func(r *rig) {
+		r.start()
+		_, good := r.deliver("Open the shop", "open")
+		bad, err := r.world.Limping("Take cards by another provider", "cards")
+		r.ok(err)
+		sha := r.merge(bad)
+		r.ok(r.world.PressWhenAsked(r.within(), bad, world.SlackAda, "Approve"))
+		r.ok(r.world.AwaitNote(r.within(), bad, "**Rolled back**"))
+		r.awaitSettled(sha, map[string]string{"staging": "success", "production": "failed"}, map[string]string{
+			"staging": "success", "smoke": "success", "go-live": "success", "production": "skipped",
+		})
+		note := r.note(bad)
+		for _, want := range []string{"answered 500", "certificate expired", good[:8]} {
+			if !strings.Contains(note, want) {
+				r.Errorf("the note does not say %q:\n%s", want, note)
+			}
+		}
+		r.runs(r.prod, good)
+		r.checkOnce()
 		r.checkDatabase()
 	})
 }

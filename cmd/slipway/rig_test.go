@@ -20,6 +20,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -119,7 +120,7 @@ func newRigAt(t testing.TB, cluster string, podStart time.Duration) *rig {
 	if cluster == "real" {
 		r.kubetest = kubetest.Start(t)
 		r.staging, r.prod = r.kubetest.Namespace(t), r.kubetest.Namespace(t)
-		o.Kubeconfig, o.Staging, o.Production = r.kubetest.KubeconfigPath, r.staging, r.prod
+		o.Kubeconfig, o.Staging, o.Production, o.Serving = r.kubetest.KubeconfigPath, r.staging, r.prod, r.serving
 	}
 	var err error
 	if r.world, err = world.New(o); err != nil {
@@ -367,9 +368,31 @@ func (r *rig) checkDatabase() {
 // file is one of the project's files.
 func (r *rig) file(path string) string {
 	r.Helper()
-	files, err := world.ProjectFiles()
+	files, err := r.world.Files()
 	r.ok(err)
 	return files[path]
+}
+
+// serving are the images of the pods that production's Service leads to.
+func (r *rig) serving() []string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
+	defer cancel()
+	client := r.kubetest.Client().CoreV1()
+	service, err := client.Services(r.prod).Get(ctx, "shop", metav1.GetOptions{})
+	if err != nil {
+		return nil
+	}
+	pods, err := client.Pods(r.prod).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(service.Spec.Selector).String()})
+	if err != nil {
+		return nil
+	}
+	var images []string
+	for _, p := range pods.Items {
+		for _, c := range p.Spec.Containers {
+			images = append(images, c.Image)
+		}
+	}
+	return images
 }
 
 // runs checks that all of a namespace's workloads run a commit's image, and no other.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -50,7 +49,7 @@ func (s *stage) add(k kind, title, branch string) (int64, error) {
 		iid, err = s.world.Bad(title, branch)
 	case kindRepair:
 		var files map[string]string
-		if files, err = world.ProjectFiles(); err == nil {
+		if files, err = s.world.Files(); err == nil {
 			iid, err = s.world.Change(title, "", branch, map[string]string{deploymentFile: files[deploymentFile]})
 		}
 	default:

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -50,6 +51,10 @@ type Options struct {
 	Staging, Production string        // namespaces; "shop-staging" and "shop"
 	PodStart            time.Duration // of the simulated cluster; 0 is a second
 	JobTime             time.Duration // of each CI job; 0 is a second
+	Standby             time.Duration // of production; 0 is a second
+	// Serving tells the images of the pods that production's traffic goes to, for a real
+	// cluster; a simulated one is looked at by itself.
+	Serving func() []string
 }
 
 // World is the company.
@@ -61,8 +66,10 @@ type World struct {
 	// reporter) and Bot are GitLab's numbers.
 	Project, Ada, Ben, Mallory, Bot int64
 	ChannelID                       string
+	ShopURL                         string // of the shop that customers see
 
-	o Options
+	o    Options
+	shop *http.Server
 }
 
 // New builds the company and starts it on the loopback. Close it.
@@ -74,7 +81,7 @@ func New(o Options) (*World, error) {
 		o.Staging, o.Production = "shop-staging", "shop"
 	}
 	w := &World{o: o}
-	for _, build := range []func() error{w.buildGitLab, w.buildSlack, w.buildCluster} {
+	for _, build := range []func() error{w.startShop, w.buildGitLab, w.buildSlack, w.buildCluster} {
 		if err := build(); err != nil {
 			w.Close()
 			return nil, fmt.Errorf("new world: %w", err)
@@ -85,6 +92,9 @@ func New(o Options) (*World, error) {
 
 // Close stops what New started.
 func (w *World) Close() {
+	if w.shop != nil {
+		_ = w.shop.Close() // nothing of it is to be kept
+	}
 	if w.Cluster != nil {
 		_ = w.Cluster.Close() // a simulator on its way out has nothing to lose
 	}
@@ -127,7 +137,7 @@ func (w *World) buildGitLab() error {
 	if _, err := g.AddGroup("shop/maintainers"); err != nil {
 		return err
 	}
-	files, err := ProjectFiles()
+	files, err := w.Files()
 	if err != nil {
 		return err
 	}
@@ -206,8 +216,9 @@ func (w *World) Config(listen string) ([]byte, error) {
 		"clusters": []m{{"name": "main", "kubeconfig": w.o.Kubeconfig}},
 		"environments": []m{
 			{"name": "staging", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Staging, "tier": "staging", "url": "https://staging.shop.example.com"},
-			{"name": "production", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Production, "tier": "production", "url": "https://shop.example.com", "judged": true},
+			{"name": "production", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Production, "tier": "production", "url": w.ShopURL, "judged": true},
 		},
+		"checks": m{"hosts": []string{strings.TrimPrefix(w.ShopURL, "http://")}},
 	})
 }
 
@@ -221,8 +232,9 @@ func (w *World) WriteConfig(listen string) (string, error) {
 	return file, os.WriteFile(file, data, 0o600)
 }
 
-// ProjectFiles are the files of the project, by path.
-func ProjectFiles() (map[string]string, error) {
+// Files are the files of the project, by path.
+func (w *World) Files() (map[string]string, error) {
+	written := strings.NewReplacer(shopAddress, w.ShopURL, shopStandby, "standby: "+orElse(w.o.Standby, time.Second).String())
 	files := map[string]string{}
 	err := fs.WalkDir(shop, "shop", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -233,7 +245,7 @@ func ProjectFiles() (map[string]string, error) {
 		if name == "slipway.yml" {
 			name = PipelineFile
 		}
-		files[name] = string(data)
+		files[name] = written.Replace(string(data))
 		return err
 	})
 	return files, err
@@ -249,7 +261,7 @@ func (w *World) Change(title, description, branch string, files map[string]strin
 // Good is a change that works: another greeting. It also mends what Bad broke, should
 // that have been merged before.
 func (w *World) Good(title, branch string) (int64, error) {
-	files, err := ProjectFiles()
+	files, err := w.Files()
 	if err != nil {
 		return 0, err
 	}
@@ -262,7 +274,7 @@ func (w *World) Good(title, branch string) (int64, error) {
 
 // Bad is a change whose new container crashes as soon as it starts.
 func (w *World) Bad(title, branch string) (int64, error) {
-	files, err := ProjectFiles()
+	files, err := w.Files()
 	if err != nil {
 		return 0, err
 	}
@@ -271,8 +283,8 @@ func (w *World) Bad(title, branch string) (int64, error) {
 }
 
 // Edited returns one of the project's files with a piece replaced.
-func Edited(path, old, with string) (map[string]string, error) {
-	files, err := ProjectFiles()
+func (w *World) Edited(path, old, with string) (map[string]string, error) {
+	files, err := w.Files()
 	if err != nil {
 		return nil, err
 	}
