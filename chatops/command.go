@@ -1,23 +1,26 @@
 package chatops
 
 import (
+	"regexp"
 	"strings"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
 const (
-	maxBody   = 64 << 10 // bytes of a comment that are read
-	maxName   = 100
-	maxReason = 500 // characters
-	alias     = "/slipway"
+	maxBody    = 64 << 10 // bytes of a comment that are read
+	maxName    = 100
+	maxRelease = 300
+	maxReason  = 500 // characters
+	alias      = "/slipway"
 )
 
 // Command is what a person typed.
 type Command struct {
-	Verb   pipeline.Verb // VerbUnknown if the word is not a command
-	Name   string        // the stage or environment that was named, "" if none
-	Reason string        // the person's words: one line, bounded
+	Verb    pipeline.Verb // VerbUnknown if the word is not a command
+	Name    string        // the stage or environment that was named, "" if none
+	Release string        // that a rollback shall bring back, "" if none was named
+	Reason  string        // the person's words: one line, bounded
 }
 
 func mentionOr(mention string) string {
@@ -31,8 +34,9 @@ func mentionOr(mention string) string {
 // is none. A command stands at the start of a line: the mention with "@" (or "/slipway"),
 // a word, and what belongs to it. Code, quotes and HTML comments hold no commands.
 //
-// approve and rollback act, so their first word must be right: it names a stage or an
-// environment. reject stops, so its words are the reason, unless the first one stands
+// approve, rollback and promote act, so their first word must be right: it names a stage or
+// an environment. What follows rollback's "to" is a release if it looks like one, and else
+// part of the reason; what follows "--to" has to be one. reject stops, so its words are the reason, unless the first one stands
 // alone or ends with a colon: "reject go-live: too risky". A colon behind the command
 // itself ("approve: well done") makes everything after it the reason.
 func ParseCommand(mention, body string) (Command, bool) {
@@ -67,7 +71,11 @@ func parseWords(rest string) Command {
 	colon := strings.HasSuffix(word, ":")
 	c := Command{Verb: verb(strings.TrimRight(word, ":,.!?"))}
 	switch c.Verb {
-	case pipeline.VerbApprove, pipeline.VerbRollback:
+	case pipeline.VerbRollback:
+		if !colon {
+			return parseRollback(rest)
+		}
+	case pipeline.VerbApprove, pipeline.VerbPromote:
 		if !colon {
 			c.Name, rest = cutName(rest)
 		}
@@ -84,10 +92,53 @@ func parseWords(rest string) Command {
 	return c
 }
 
+// parseRollback reads "[environment] [to RELEASE] [reason]".
+func parseRollback(rest string) Command {
+	c := Command{Verb: pipeline.VerbRollback}
+	release, after, ok := cutRelease(rest)
+	if !ok {
+		return Command{}
+	}
+	if release == "" {
+		c.Name, rest = cutName(rest)
+		if release, after, ok = cutRelease(rest); !ok {
+			return Command{}
+		}
+	}
+	c.Release, c.Reason = release, Line(after, maxReason)
+	return c
+}
+
+var (
+	// shaForm is the beginning of a commit, and a blue-green release's version: "3f2a91c-7be02".
+	shaForm = regexp.MustCompile(`^[0-9a-f]{4,64}(-[0-9a-z]{3,10})?$`)
+	// releaseForm is a release's id: "42-7-3f2a91c0/production/1".
+	releaseForm = regexp.MustCompile(`^[0-9]+-[0-9]+-[0-9a-f]{4,64}[0-9A-Za-z-]*/[0-9A-Za-z._/-]+/[0-9]+$`)
+)
+
+// cutRelease takes "to RELEASE" from the start, if it is there; rest is what follows. It is
+// not ok if "--to" is followed by what can be no release: then nobody knows what is meant.
+func cutRelease(s string) (release, rest string, ok bool) {
+	word, after := cutWord(s)
+	flag := strings.EqualFold(word, "--to")
+	if !flag && !strings.EqualFold(word, "to") {
+		return "", s, true
+	}
+	name, after := cutWord(after)
+	name = strings.TrimRight(name, ":,.;!")
+	if sha := strings.ToLower(name); shaForm.MatchString(sha) {
+		return sha, after, true
+	}
+	if len(name) <= maxRelease && releaseForm.MatchString(name) {
+		return name, after, true
+	}
+	return "", s, !flag
+}
+
 func verb(word string) pipeline.Verb {
 	switch v := pipeline.Verb(strings.ToLower(word)); v {
 	case pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbRetry,
-		pipeline.VerbRollback, pipeline.VerbStatus, pipeline.VerbHelp:
+		pipeline.VerbRollback, pipeline.VerbPromote, pipeline.VerbStatus, pipeline.VerbHelp:
 		return v
 	default:
 		return pipeline.VerbUnknown
@@ -123,5 +174,5 @@ func cutName(s string) (name, rest string) {
 // Request is the wish that the command stands for; who asks and where an answer goes is
 // the caller's to fill in.
 func (c Command) Request() pipeline.Request {
-	return pipeline.Request{What: c.Verb, Environment: c.Name, Reason: c.Reason}
+	return pipeline.Request{What: c.Verb, Environment: c.Name, Release: c.Release, Reason: c.Reason}
 }

@@ -30,6 +30,24 @@ func TestParseCommand(t *testing.T) {
 		{"reject with one word names a stage", "@slipway reject production", Command{Verb: pipeline.VerbReject, Name: "production"}},
 		{"reject with a colon behind it", "@slipway reject: no", Command{Verb: pipeline.VerbReject, Reason: "no"}},
 		{"rollback names an environment", "@slipway rollback review/eu-1 errors rise", Command{Verb: pipeline.VerbRollback, Name: "review/eu-1", Reason: "errors rise"}},
+		{"rollback without anything", "@slipway rollback", Command{Verb: pipeline.VerbRollback}},
+		{"rollback with a reason and no name", "@slipway rollback: errors rise", Command{Verb: pipeline.VerbRollback, Reason: "errors rise"}},
+		{"rollback to a commit", "@slipway rollback to 3f2a91c0", Command{Verb: pipeline.VerbRollback, Release: "3f2a91c0"}},
+		{"rollback of an environment to a commit", "@slipway rollback production to 3F2A91C0 errors rise", Command{Verb: pipeline.VerbRollback, Name: "production", Release: "3f2a91c0", Reason: "errors rise"}},
+		{"rollback to a version", "@slipway rollback production to 3f2a91c-x7k2q: errors rise", Command{Verb: pipeline.VerbRollback, Name: "production", Release: "3f2a91c-x7k2q", Reason: "errors rise"}},
+		{"rollback to a release's id", "@slipway rollback review/eu-1 to 42-7-3f2a91c0-r2/review/eu-1/1", Command{Verb: pipeline.VerbRollback, Name: "review/eu-1", Release: "42-7-3f2a91c0-r2/review/eu-1/1"}},
+		{"rollback with --to", "@slipway rollback production --to 3f2a91c0.", Command{Verb: pipeline.VerbRollback, Name: "production", Release: "3f2a91c0"}},
+		{"rollback with --to alone", "@slipway rollback --to 3f2a", Command{Verb: pipeline.VerbRollback, Release: "3f2a"}},
+		{"rollback to be safe", "@slipway rollback production to be safe", Command{Verb: pipeline.VerbRollback, Name: "production", Reason: "to be safe"}},
+		{"rollback to stop what goes on", "@slipway rollback production to start/stop errors", Command{Verb: pipeline.VerbRollback, Name: "production", Reason: "to start/stop errors"}},
+		{"rollback to the end of the line", "@slipway rollback production to", Command{Verb: pipeline.VerbRollback, Name: "production", Reason: "to"}},
+		{"a release later in the reason", "@slipway rollback production go back to 3f2a91c0", Command{Verb: pipeline.VerbRollback, Name: "production", Reason: "go back to 3f2a91c0"}},
+		// The core knows no environment "to" and says so, which is better than to guess.
+		{"rollback to an environment", "@slipway rollback to production", Command{Verb: pipeline.VerbRollback, Name: "to", Reason: "production"}},
+		{"rollback with --to and no release", "@slipway rollback production --to", Command{}},
+		{"rollback with --to and words", "@slipway rollback --to the last one", Command{}},
+		{"promote", "@slipway promote", Command{Verb: pipeline.VerbPromote}},
+		{"promote names an environment", "@slipway promote production looks good", Command{Verb: pipeline.VerbPromote, Name: "production", Reason: "looks good"}},
 		{"cancel takes a reason", "@slipway cancel wrong branch", Command{Verb: pipeline.VerbCancel, Reason: "wrong branch"}},
 		{"an unknown word", "@slipway dance", Command{}},
 		{"no word at all", "@slipway", Command{}},
@@ -89,8 +107,8 @@ func TestParseCommandKnowsItsOwnName(t *testing.T) {
 }
 
 func TestACommandBecomesARequest(t *testing.T) {
-	got := Command{Verb: pipeline.VerbReject, Name: "production", Reason: "too risky"}.Request()
-	want := pipeline.Request{What: pipeline.VerbReject, Environment: "production", Reason: "too risky"}
+	got := Command{Verb: pipeline.VerbRollback, Name: "production", Release: "3f2a91c0", Reason: "too risky"}.Request()
+	want := pipeline.Request{What: pipeline.VerbRollback, Environment: "production", Release: "3f2a91c0", Reason: "too risky"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -100,6 +118,7 @@ func FuzzParseCommand(f *testing.F) {
 	for _, seed := range []string{
 		"@slipway approve go-live: yes", "```\n@slipway approve\n```", "`a\n@slipway reject\n`", "<!--\n-->@slipway x",
 		">>>\n/slipway cancel\n>>>\n/slipway retry", "@slipway reject \xff\u202e" + strings.Repeat("x", 600), "<pre>`<!--",
+		"@slipway rollback production to 3f2a91c0 now", "@slipway rollback --to 42-7-3f2a91c0/review/eu-1/1", "@slipway promote production",
 	} {
 		f.Add("slipway", seed)
 	}
@@ -110,6 +129,9 @@ func FuzzParseCommand(f *testing.F) {
 		}
 		if n := utf8.RuneCountInString(c.Reason); n > maxReason || strings.ContainsAny(c.Reason, "\n\r\x00") || !utf8.ValidString(c.Reason) {
 			t.Errorf("the reason is not one bounded line: %q", c.Reason)
+		}
+		if len(c.Release) > maxRelease || strings.ContainsAny(c.Release, " <>&\n") || c.Release != "" && c.Verb != pipeline.VerbRollback {
+			t.Errorf("the release is %q of %q", c.Release, c.Verb)
 		}
 		if len(c.Name) > maxName || strings.ContainsAny(c.Name, " <>&\n") {
 			t.Errorf("the name is %q", c.Name)

@@ -61,6 +61,7 @@ type StageView struct {
 	Ran         *Ran      // how its Kubernetes Job ended
 	Previous    string    // short sha of what ran before, "" if nothing
 	Now         string    // short sha of what runs since, "" if nothing changed
+	Aftermath   bool      // it follows how the delivery ended
 }
 
 // CheckView is one check as people see it.
@@ -81,6 +82,7 @@ type Question struct {
 	Not         []string
 	Quorum      int
 	Approvals   []Decision // so far
+	Since       time.Time  // when it was asked
 	Expires     time.Time
 	Confirm     bool
 	Environment string // that comes next, "" if none
@@ -133,7 +135,10 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		Name: s.Name, Kind: def.Kind, Status: s.Status, Icon: s.Status.Icon(), Word: string(s.Status),
 		Reason: s.Reason.String(), Progress: s.Progress, Environment: def.Environment(), Needs: def.Needs,
 		Attempt: s.Attempt, Started: s.Started, Ended: s.Ended, Deadline: s.Deadline,
-		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran,
+		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran, Aftermath: def.Aftermath,
+	}
+	if sv.Progress == "" {
+		sv.Progress = s.doing()
 	}
 	if s.Reason.Code == ReasonDone {
 		sv.Reason = ""
@@ -164,6 +169,28 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 	return sv
 }
 
+// doing says what is done in a phase of which nothing else tells, "" for the other phases.
+func (s *StageState) doing() string {
+	release := func(r *Release) string {
+		if r == nil {
+			return ""
+		}
+		return " to " + Short(r.SHA)
+	}
+	switch s.Phase {
+	case PhaseSwitching:
+		return "the traffic is being moved" + release(s.Release)
+	case PhaseReturning:
+		return "the traffic is being moved back" + release(s.Target)
+	case PhaseRetiring:
+		return "what the release before left is being removed"
+	case PhaseClearing:
+		return "what was undone is being removed"
+	case PhaseEvaluating, PhaseLocking, PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying, PhaseChecking, PhaseDeciding:
+	}
+	return ""
+}
+
 // restored tells that a stage with a target has ended with it in place.
 func (st *StageState) restored() bool {
 	return st.Status == StageSucceeded || st.Status == StageRolledBack || st.Status == StageCanceled
@@ -174,7 +201,7 @@ func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 	rules := judgementRules(plan, def)
 	q := Question{
 		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Ask: j.Ask,
-		Quorum: max(j.Quorum, 1), Expires: s.Deadline, Confirm: j.Confirm, Environment: j.Environment,
+		Quorum: max(j.Quorum, 1), Since: s.Started, Expires: s.Deadline, Confirm: j.Confirm, Environment: j.Environment,
 	}
 	for _, r := range rules {
 		q.Approvers = append(q.Approvers, r.Approvers...)
@@ -189,6 +216,15 @@ func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 	return q
 }
 
+// DecidedBack tells that a decision of this delivery was about a rollback: whether a
+// deploy goes back, and not a judgement.
+func (v View) DecidedBack(d Decision) bool {
+	if d.What != VerbApprove && d.What != VerbReject {
+		return false
+	}
+	return slices.ContainsFunc(v.Stages, func(s StageView) bool { return s.Name == d.Stage && s.Kind != KindJudgement })
+}
+
 // recording tells that somebody's answer is being looked at.
 func (d *Delivery) recording(s *StageState) bool {
 	return slices.ContainsFunc(d.Requests, func(r Request) bool {
@@ -200,11 +236,10 @@ func (d *Delivery) recording(s *StageState) bool {
 func wayBackQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
 	environment := def.Environment()
 	q := Question{
-		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Quorum: 1, Expires: s.Deadline,
-		Confirm: true, Environment: environment, Recording: d.recording(s), Back: true,
+		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Quorum: 1,
+		Since: s.Deadline.Add(-askTimeout), Expires: s.Deadline, Confirm: true, Environment: environment, Recording: d.recording(s), Back: true,
 	}
-	rule := plan.Environments[environment].Rule
-	q.Approvers, q.Not = rule.Approvers, rule.Not
+	q.Approvers = plan.Environments[environment].Rule.Approvers // as policy.MayRollback has it
 	q.Ask = fmt.Sprintf("Roll %s back to %s? What stage %s did does not go back with it.", environment, s.before(), s.Because)
 	return q
 }

@@ -60,3 +60,45 @@ func TestEveryStatusHasAnIcon(t *testing.T) {
 		}
 	}
 }
+
+func TestAStageSaysWhatItIsDoingAlsoWhereNothingTellsOfIt(t *testing.T) {
+	plan := &pipeline.Plan{Stages: []pipeline.Stage{{Name: "production", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}}}}
+	for _, c := range []struct {
+		name  string
+		state pipeline.StageState
+		want  string
+	}{
+		{"traffic moves", pipeline.StageState{Phase: pipeline.PhaseSwitching, Release: &pipeline.Release{SHA: "3f2a91c04b7d"}}, "the traffic is being moved to 3f2a91c0"},
+		{"traffic moves back", pipeline.StageState{Phase: pipeline.PhaseReturning, Target: &pipeline.Release{SHA: "1b2c3d4e5f60"}}, "the traffic is being moved back to 1b2c3d4e"},
+		{"the release before goes", pipeline.StageState{Phase: pipeline.PhaseRetiring}, "what the release before left is being removed"},
+		{"what was undone goes", pipeline.StageState{Phase: pipeline.PhaseClearing}, "what was undone is being removed"},
+		{"something tells of it", pipeline.StageState{Phase: pipeline.PhaseSwitching, Progress: "1 of 2 Services"}, "1 of 2 Services"},
+		{"pods come up", pipeline.StageState{Phase: pipeline.PhaseObserving}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.state.Name, c.state.Status = "production", pipeline.StageRunning
+			v := pipeline.NewView(plan, &pipeline.Delivery{Stages: []pipeline.StageState{c.state}})
+			if got := v.Stages[0].Progress; got != c.want {
+				t.Errorf("got %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnAnswerToWhetherToRollBackIsNoJudgement(t *testing.T) {
+	v := pipeline.View{Stages: []pipeline.StageView{{Name: "go-live", Kind: pipeline.KindJudgement}, {Name: "production", Kind: pipeline.KindDeploy}}}
+	for _, c := range []struct {
+		decision pipeline.Decision
+		want     bool
+	}{
+		{pipeline.Decision{Stage: "go-live", What: pipeline.VerbApprove}, false},
+		{pipeline.Decision{Stage: "production", What: pipeline.VerbApprove}, true},
+		{pipeline.Decision{Stage: "production", What: pipeline.VerbReject}, true},
+		{pipeline.Decision{Stage: "production", What: pipeline.VerbPromote}, false},
+		{pipeline.Decision{What: pipeline.VerbRollback}, false},
+	} {
+		if got := v.DecidedBack(c.decision); got != c.want {
+			t.Errorf("%+v: got %t", c.decision, got)
+		}
+	}
+}
