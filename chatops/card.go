@@ -2,6 +2,7 @@ package chatops
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -32,9 +33,11 @@ type Card struct {
 	Facts     []Fragment // project, commit, people
 	Status    string     // a sentence without full stop
 	Strip     []Step
+	After     []Step   // of stages that follow how the delivery ended
 	Notes     []Note   // of stages that have something to say
 	Problems  []string // of the pipeline file
 	Questions []Question
+	Offers    []Offer
 	Decisions []Decision
 	Links     []Fragment
 	Warnings  []string
@@ -72,6 +75,8 @@ type Question struct {
 	Expires     time.Time
 	Confirm     bool
 	Recording   bool // an answer is being looked at, so there are no buttons
+	// Back: it is asked whether to roll back; an approval does, and a rejection leaves it as it is.
+	Back bool
 }
 
 // Decision is what a person decided.
@@ -92,13 +97,21 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 			c.Strip = append(c.Strip, Step{Icon: "…", Name: fmt.Sprintf("%d more", len(v.Stages)-i)})
 			break
 		}
-		c.Strip = append(c.Strip, Step{Icon: s.Icon, Name: Line(s.Name, maxLabel)})
+		step := Step{Icon: s.Icon, Name: Line(s.Name, maxLabel)}
+		if s.Aftermath {
+			c.After = append(c.After, step)
+		} else {
+			c.Strip = append(c.Strip, step)
+		}
 	}
 	for _, s := range v.Stages {
 		if s.Status == pipeline.StageSkipped && v.Status != pipeline.StatusSucceeded && v.Status != pipeline.StatusRunning {
 			continue // it was skipped because of how the delivery ended, which the status says
 		}
 		if n, ok := note(s); ok && len(c.Notes) < maxNotes {
+			if s.Ran != nil && s.Ran.Log != "" && consoleURL != "" {
+				n.Stage.URL = logURL(consoleURL, v.ID, s.Name)
+			}
 			c.Notes = append(c.Notes, n)
 		}
 	}
@@ -113,13 +126,14 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 		c.Questions = append(c.Questions, question(q))
 	}
 	for _, d := range v.Decisions[max(0, len(v.Decisions)-maxDecisions):] {
-		c.Decisions = append(c.Decisions, decision(d))
+		c.Decisions = append(c.Decisions, decision(d, v.DecidedBack(d)))
 	}
 	for _, w := range v.Warnings {
 		if w.Effect != quiet {
-			c.Warnings = append(c.Warnings, Line(w.Detail, maxWords))
+			c.Warnings = append(c.Warnings, warning(w))
 		}
 	}
+	c.Offers = offers(v)
 	c.Links = links(v, consoleURL)
 	c.Summary = summary(v, c)
 	return c
@@ -173,6 +187,9 @@ func status(v pipeline.View) string {
 		words = "Under way"
 		if len(v.Questions) > 0 {
 			words = "Waiting for people"
+		}
+		if len(v.Questions) == 1 && v.Questions[0].Back {
+			words = "Roll back?"
 		}
 	case pipeline.StatusSucceeded:
 		if v.RollbackOf != "" {
@@ -241,47 +258,6 @@ func duration(d time.Duration) string {
 	return fmt.Sprintf("%dh %dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
-// note is what a stage has to say, if anything.
-func note(s pipeline.StageView) (Note, bool) {
-	n := Note{Icon: s.Icon, Stage: Fragment{Text: Line(s.Name, maxLabel), URL: s.URL}}
-	reason, log, _ := strings.Cut(s.Reason, "\n")
-	reason = Line(reason, maxWords)
-	progress := Line(s.Progress, maxWords)
-	switch s.Status {
-	case pipeline.StageRunning:
-		n.Text = firstOf(progress, reason, "running")
-	case pipeline.StageRollingBack:
-		n.Text = strings.Join(nonEmpty("rolling back", reason, progress), ": ")
-	case pipeline.StageQueued:
-		n.Text = firstOf(reason, "waiting for its turn")
-	case pipeline.StageFailed, pipeline.StageRolledBack, pipeline.StageExpired:
-		n.Text = firstOf(reason, s.Word)
-		if s.Previous != "" && s.Status == pipeline.StageRolledBack {
-			n.Text += "; " + s.Previous + " runs again"
-		}
-		n.Log = tail(log)
-	case pipeline.StageSucceeded:
-		if s.Now == "" || s.Environment == "" {
-			return n, false
-		}
-		n.Text = "runs " + s.Now
-		if s.Environment != s.Name {
-			n.Text = Line(s.Environment, maxLabel) + " " + n.Text
-		}
-		if s.Previous != "" && s.Previous != s.Now {
-			n.Text += " (was " + s.Previous + ")"
-		}
-	case pipeline.StageSkipped:
-		n.Text = "skipped, because " + firstOf(reason, "it was not wanted")
-	case pipeline.StagePending, pipeline.StageAsking, pipeline.StageRejected, pipeline.StageCanceled, pipeline.StageSuperseded:
-		return n, false
-	}
-	if s.Attempt > 1 {
-		n.Text += fmt.Sprintf(" (attempt %d)", s.Attempt)
-	}
-	return n, true
-}
-
 func firstOf(words ...string) string {
 	for _, w := range words {
 		if w != "" {
@@ -301,40 +277,15 @@ func nonEmpty(words ...string) []string {
 	return out
 }
 
-// tail keeps the last lines of a log, the newest ones first to be kept.
-func tail(log string) []string {
-	var lines []string
-	for line := range strings.SplitSeq(log, "\n") {
-		line = strings.TrimRight(strings.Map(printable, line), " ")
-		if line != "" {
-			lines = append(lines, Clip(line, maxWords))
-		}
-	}
-	lines = lines[max(0, len(lines)-maxLogLines):]
-	size := 0
-	for i := len(lines) - 1; i >= 0; i-- {
-		size += len([]rune(lines[i])) + 1
-		if size > maxLog {
-			return lines[i+1:]
-		}
-	}
-	return lines
-}
-
-func printable(r rune) rune {
-	if r == '\t' {
-		return ' '
-	}
-	if r == ' ' {
-		return r
-	}
-	return visible(r)
+func logURL(consoleURL, delivery, stage string) string {
+	return strings.TrimRight(consoleURL, "/") + "/deliveries/" + delivery + "/stages/" + url.PathEscape(stage) + "/log"
 }
 
 func question(q pipeline.Question) Question {
 	out := Question{
 		Token: q.Token, Stage: Line(q.Stage, maxLabel), Environment: Line(q.Environment, maxLabel),
 		Ask: firstOf(Line(q.Ask, maxWords), "Go on?"), Who: who(q), Expires: q.Expires, Confirm: q.Confirm, Recording: q.Recording,
+		Back: q.Back,
 	}
 	if q.Quorum > 1 {
 		out.Approvals = fmt.Sprintf("%d of %d approvals", len(q.Approvals), q.Quorum)
@@ -369,7 +320,15 @@ func spoken(entries []string) string {
 	return strings.Join(words, ", ")
 }
 
-func decision(d pipeline.Decision) Decision {
+func warning(w pipeline.Warning) string {
+	if w.Effect == (pipeline.Retire{}).ActionKind() {
+		return Line("What the release before left could not be removed: "+w.Detail, maxWords)
+	}
+	return Line(w.Detail, maxWords)
+}
+
+// decision words what a person decided; back tells that it was about a rollback.
+func decision(d pipeline.Decision, back bool) Decision {
 	icon, verb := "", string(d.What)
 	switch d.What {
 	case pipeline.VerbApprove:
@@ -382,7 +341,15 @@ func decision(d pipeline.Decision) Decision {
 		icon, verb = "🔁", "retried"
 	case pipeline.VerbRollback:
 		icon, verb = "↩️", "rolled back"
+	case pipeline.VerbPromote:
+		icon, verb = "⏩", "promoted"
 	case pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown:
+	}
+	switch {
+	case back && d.What == pipeline.VerbApprove:
+		icon, verb = "↩️", "rolled back"
+	case back:
+		icon, verb = "✋", "left as it is"
 	}
 	words := fmt.Sprintf("%s by %s (%s)", verb, Line(d.By.Label(), maxLabel), d.Via)
 	if d.Stage != "" {
@@ -409,7 +376,7 @@ func links(v pipeline.View, consoleURL string) []Fragment {
 	}
 	add("CI pipeline", v.CI.URL)
 	for _, s := range v.Stages {
-		if s.Environment != "" && s.Status == pipeline.StageSucceeded {
+		if s.Environment != "" && s.Kind != pipeline.KindRun && s.Status == pipeline.StageSucceeded {
 			add("Open "+s.Environment, s.URL)
 		}
 	}

@@ -28,6 +28,7 @@ func TestACardSaysHowItStands(t *testing.T) {
 		{"how long it took", pipeline.View{Status: pipeline.StatusSucceeded, Started: start, Ended: start.Add(45 * time.Second)}, "Delivered in 45s"},
 		{"how long until it failed", pipeline.View{Status: pipeline.StatusFailed, Reason: "x\nlog", Started: start, Ended: start.Add(252 * time.Second)}, "Failed after 4m 12s: x"},
 		{"hours", pipeline.View{Status: pipeline.StatusRolledBack, Started: start, Ended: start.Add(63*time.Minute + 2*time.Second)}, "Rolled back after 1h 3m"},
+		{"it is asked whether to roll back", pipeline.View{Status: pipeline.StatusRunning, Questions: []pipeline.Question{{Back: true}}}, "Roll back?"},
 		{"ended before it started", pipeline.View{Status: pipeline.StatusSucceeded, Ended: start}, "Delivered"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -54,6 +55,14 @@ func TestStagesSaySomethingOnlyIfThereIsSomething(t *testing.T) {
 		{"rolled back", pipeline.StageView{Status: pipeline.StageRolledBack, Reason: "it crashed", Previous: "1a2b3c4d"}, "it crashed; 1a2b3c4d runs again"},
 		{"skipped", pipeline.StageView{Status: pipeline.StageSkipped, Reason: "its condition is not met"}, "skipped, because its condition is not met"},
 		{"a question that was answered", pipeline.StageView{Name: "go-live", Status: pipeline.StageSucceeded}, ""},
+		{"asking whether to roll back", pipeline.StageView{Kind: pipeline.KindDeploy, Status: pipeline.StageAsking, Reason: "it crashed"}, "it crashed"},
+		{"on standby", pipeline.StageView{
+			Status: pipeline.StageRunning, Previous: "1a2b3c4d", Standby: time.Date(2026, 3, 2, 14, 5, 0, 0, time.UTC), Progress: "not shown",
+			Checks: []pipeline.CheckView{{Name: "smoke", Icon: "✅", Word: "passed", Saw: "all well"}, {Name: "error rate", Icon: "🔵", Word: "running, 1 failed", Saw: "it is 0.2"}, {Name: "load", Icon: "🔵", Word: "running"}},
+		}, "the traffic has moved; 1a2b3c4d is on standby until 14:05 UTC; checks: smoke ✅, error rate 🔵 (running, 1 failed: it is 0.2), load 🔵"},
+		{"checks alone", pipeline.StageView{Status: pipeline.StageRunning, Checks: []pipeline.CheckView{{Name: "smoke", Icon: "🔵", Word: "running"}}}, "checks: smoke 🔵"},
+		{"all is checked", pipeline.StageView{Status: pipeline.StageRunning, Progress: "what the release before left is being removed", Checks: []pipeline.CheckView{{Name: "smoke", Icon: "✅", Word: "passed"}}}, "what the release before left is being removed"},
+		{"a Kubernetes Job that ran", pipeline.StageView{Kind: pipeline.KindRun, Status: pipeline.StageSucceeded, Environment: "live", Previous: "1a2b3c4d"}, ""},
 		{"deployed for the first time", pipeline.StageView{Name: "live", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0"}, "runs 3f2a91c0"},
 		{"deployed under another name", pipeline.StageView{Name: "ship", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0", Previous: "1a2b3c4d"}, "live runs 3f2a91c0 (was 1a2b3c4d)"},
 	} {
@@ -131,5 +140,49 @@ func TestLinksAreShownOnce(t *testing.T) {
 		if f.Text == "Delivery" {
 			t.Error("there is a link to pages that are not there")
 		}
+	}
+}
+
+func TestDecisionsSayWhatTheyWereAbout(t *testing.T) {
+	by := policy.Person{Username: "ada"}
+	v := pipeline.View{
+		Stages: []pipeline.StageView{{Name: "go-live", Kind: pipeline.KindJudgement}, {Name: "production", Kind: pipeline.KindDeploy}},
+		Decisions: []pipeline.Decision{
+			{Stage: "go-live", What: pipeline.VerbApprove, By: by, Via: pipeline.ViaSlack},
+			{Stage: "production", What: pipeline.VerbApprove, By: by, Via: pipeline.ViaComment},
+			{Stage: "production", What: pipeline.VerbReject, By: by, Via: pipeline.ViaSlack},
+			{Stage: "production", What: pipeline.VerbPromote, By: by, Via: pipeline.ViaAPI},
+		},
+	}
+	var got []string
+	for _, d := range NewCard(v, "", "").Decisions {
+		got = append(got, d.Icon+" "+d.Text)
+	}
+	want := []string{
+		"👍 go-live approved by @ada (Slack)", "↩️ production rolled back by @ada (comment)",
+		"✋ production left as it is by @ada (Slack)", "⏩ production promoted by @ada (API)",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatCouldNotBeRemovedIsSaidSo(t *testing.T) {
+	v := pipeline.View{Warnings: []pipeline.Warning{{Effect: "retire", Detail: "forbidden"}, {Effect: "write-note", Detail: "no right"}}}
+	want := []string{"What the release before left could not be removed: forbidden", "no right"}
+	if diff := cmp.Diff(want, NewCard(v, "", "").Warnings); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestTheLogOfAJobIsBehindItsStage(t *testing.T) {
+	v := pipeline.View{ID: "7-12-3f2a91c0", Stages: []pipeline.StageView{{
+		Name: "migrate db", Status: pipeline.StageFailed, Reason: "it failed", URL: "https://shop.example.com", Ran: &pipeline.Ran{Log: "blob"},
+	}}}
+	if got, want := NewCard(v, "https://slipway.example.com/", "").Notes[0].Stage.URL, "https://slipway.example.com/deliveries/7-12-3f2a91c0/stages/migrate%20db/log"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := NewCard(v, "", "").Notes[0].Stage.URL; got != "https://shop.example.com" {
+		t.Errorf("without pages it leads to %q", got)
 	}
 }

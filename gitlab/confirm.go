@@ -69,7 +69,7 @@ func (c *Client) commandNote(ctx context.Context, project, iid int64, r pipeline
 	}
 	said, ok := c.o.Parse(noteBody(n.Body))
 	if !ok || said.What != r.What || said.Stage != r.Stage || said.Environment != r.Environment ||
-		said.Argument != r.Argument || said.Reason != r.Reason {
+		said.Release != r.Release || said.Argument != r.Argument || said.Reason != r.Reason {
 		return nil, "GitLab says that this comment reads otherwise.", nil
 	}
 	return n, "", nil
@@ -158,12 +158,8 @@ func (c *Client) stale(t *pipeline.Task, r pipeline.Request, written time.Time, 
 	if want == "" {
 		want = r.Environment
 	}
-	for i := range d.Stages {
-		s := &d.Stages[i]
-		if s.Status != pipeline.StageAsking || !written.Before(s.Started.Add(-clockSkew)) {
-			continue
-		}
-		if j := definition(t, s.Name).Judgement; want == "" || want == s.Name || j != nil && want == j.Environment {
+	for _, q := range pipeline.NewView(t.Plan, d).Questions {
+		if written.Before(q.Since.Add(-clockSkew)) && (want == "" || want == q.Stage || want == q.Environment) {
 			return "This was written before the question was asked. " + instead
 		}
 	}

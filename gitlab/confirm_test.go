@@ -59,6 +59,11 @@ func TestACommandCountsOnlyAsGitLabTellsIt(t *testing.T) {
 			r.Environment = "production"
 			return r
 		}, "reads otherwise"},
+		{"a rollback to another release", func(w *world) pipeline.Request {
+			r := w.command("bob", "@slipway rollback to 1b2c3d4e")
+			r.Release = "3f2a91c0"
+			return r
+		}, "reads otherwise"},
 		{"other words in somebody's mouth", func(w *world) pipeline.Request {
 			r := w.command("bob", "@slipway reject too early")
 			r.Reason = "ada cannot code"
@@ -96,6 +101,14 @@ func TestACommandCountsOnlyAsGitLabTellsIt(t *testing.T) {
 			w.delivery.MergeRequest.MergedAt = time.Now().Add(time.Second)
 			return r
 		}, "before the delivery began"},
+		{"a comment from before the question whether to roll back", func(w *world) pipeline.Request {
+			r := w.command("bob", "@slipway approve")
+			w.delivery.Stage("go-live").Status = pipeline.StageSucceeded
+			s := w.delivery.Stage("production")
+			s.Status, s.Phase, s.Attempt, s.Started = pipeline.StageAsking, pipeline.PhaseDeciding, 1, time.Now().Add(-time.Hour)
+			s.Deadline = time.Now().Add(24*time.Hour + 2*time.Minute)
+			return r
+		}, "before the question was asked"},
 		{"a comment from before the question, told again", func(w *world) pipeline.Request {
 			r := w.command("bob", "@slipway approve")
 			w.delivery.Stage("go-live").Started = time.Now().Add(2 * time.Minute)

@@ -87,6 +87,11 @@ func (s *stepper) leaveAsItIs(st *StageState, why string) {
 	s.consequence(st, def)
 }
 
+// unproven tells that a check's last run has not passed, or that it has not run.
+func (st *StageState) unproven() bool {
+	return slices.ContainsFunc(st.Checks, func(c CheckState) bool { return !c.Passed && (c.Runs == 0 || !c.OK) })
+}
+
 // promote ends the standby now: what was replaced goes, and the stage has succeeded.
 func (s *stepper) promote(r Request, p policy.Person) string {
 	a := policy.MayCommand(p)
@@ -97,7 +102,7 @@ func (s *stepper) promote(r Request, p policy.Person) string {
 	switch {
 	case st == nil || st.Phase != PhaseChecking || !s.now.Before(st.Standby):
 		return "Nothing is on standby here."
-	case slices.ContainsFunc(st.Checks, func(c CheckState) bool { return !c.Passed && (c.Runs == 0 || !c.OK) }):
+	case st.unproven():
 		return "A check has not passed yet, so the release before stays on standby."
 	}
 	s.decide(r, st.Name, st.Attempt, p, a.Rule)

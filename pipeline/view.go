@@ -107,7 +107,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		return v
 	}
 	if st := d.live(plan, ""); st != nil && st.hasBefore() && st.Phase == PhaseChecking && d.Winding == "" {
-		v.MayRollback, v.MayPromote = true, !st.Standby.IsZero()
+		v.MayRollback, v.MayPromote = true, !st.Standby.IsZero() && !st.unproven()
 	}
 	v.Links = plan.Links
 	if plan.Application != "" {

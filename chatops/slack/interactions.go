@@ -11,6 +11,7 @@ import (
 
 	api "github.com/slack-go/slack"
 
+	"gitlab.com/slipway-cd/slipway/chatops"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
@@ -48,6 +49,7 @@ const (
 	KindApprove Kind = "approve" // an approval is durable
 	KindModal   Kind = "modal"   // the form for a reason is open
 	KindReject  Kind = "reject"  // a rejection is durable
+	KindOffer   Kind = "offer"   // a wish to roll back or to promote is durable
 	KindInvalid Kind = "invalid" // the form goes back with errors
 	KindCommand Kind = "command"
 	KindIgnored Kind = "ignored" // nothing that Slipway knows
@@ -164,6 +166,7 @@ type payload struct {
 
 type action struct {
 	ActionID string `json:"action_id"`
+	BlockID  string `json:"block_id"`
 	ActionTS string `json:"action_ts"`
 	Value    string `json:"value"`
 }
@@ -190,28 +193,60 @@ func parsePayload(raw []byte) (payload, error) {
 // pressed takes in a press of a button.
 func (i *Interactions) pressed(ctx context.Context, p payload) (Result, error) {
 	for _, a := range p.Actions {
-		if a.ActionID != actionApprove && a.ActionID != actionReject {
-			continue
+		switch a.ActionID {
+		case actionApprove, actionReject:
+			return i.judged(ctx, p, a)
+		case actionRollback, actionPromote:
+			return i.wished(ctx, p, a)
 		}
-		delivery, stage, attempt, err := pipeline.ParseToken(a.Value)
-		if err != nil || len(a.Value) > maxValue || p.User.ID == "" {
-			i.tell(ctx, p, "Slipway does not understand this button any more. Please answer by a comment on the merge request.")
-			return Result{Kind: KindIgnored}, nil //nolint:nilerr // the person is told, and Slack can do nothing about it
-		}
-		if a.ActionID == actionReject {
-			return i.openReject(ctx, p, a, delivery, stage)
-		}
-		r := pipeline.Request{
-			What: pipeline.VerbApprove, Via: pipeline.ViaSlack, Stage: stage, Attempt: attempt,
-			SlackID: p.User.ID, Channel: p.Channel.ID, ResponseURL: i.trusted(p.ResponseURL), At: i.c.o.Now().UTC(),
-		}
-		r.Key = fmt.Sprintf("slack/%s/%s/%s/%s", p.Team.ID, p.User.ID, clipped(a.ActionTS), a.Value)
-		fresh, err := i.inbox.Deliver(ctx, delivery, r.Key, pipeline.Requested{Request: r})
-		if err != nil {
-			return Result{}, fmt.Errorf("record an approval of %s: %w", delivery, err)
-		}
-		return Result{Kind: KindApprove, Delivery: delivery, Fresh: fresh}, nil
 	}
+	return Result{Kind: KindIgnored}, nil
+}
+
+// judged takes in an answer to a question.
+func (i *Interactions) judged(ctx context.Context, p payload, a action) (Result, error) {
+	delivery, stage, attempt, err := pipeline.ParseToken(a.Value)
+	if err != nil || len(a.Value) > maxValue || p.User.ID == "" {
+		return i.garbled(ctx, p)
+	}
+	if a.ActionID == actionReject {
+		return i.openReject(ctx, p, a, delivery, stage)
+	}
+	r := i.request(p, a)
+	r.What, r.Stage, r.Attempt = pipeline.VerbApprove, stage, attempt
+	fresh, err := i.inbox.Deliver(ctx, delivery, r.Key, pipeline.Requested{Request: r})
+	if err != nil {
+		return Result{}, fmt.Errorf("record an approval of %s: %w", delivery, err)
+	}
+	return Result{Kind: KindApprove, Delivery: delivery, Fresh: fresh}, nil
+}
+
+// wished takes in a press of a button that rolls back or promotes. The core refuses it where
+// something else runs by now.
+func (i *Interactions) wished(ctx context.Context, p payload, a action) (Result, error) {
+	delivery, wish, err := chatops.ParseOffer(a.Value)
+	if err != nil || string(wish.What) != a.ActionID || len(a.Value) > maxValue || p.User.ID == "" {
+		return i.garbled(ctx, p)
+	}
+	r := i.request(p, a)
+	r.What, r.Environment, r.Release = wish.What, wish.Environment, wish.Release
+	fresh, err := i.inbox.Deliver(ctx, delivery, r.Key, pipeline.Requested{Request: r})
+	if err != nil {
+		return Result{}, fmt.Errorf("record a wish about %s: %w", delivery, err)
+	}
+	return Result{Kind: KindOffer, Delivery: delivery, Fresh: fresh}, nil
+}
+
+// request is a wish as far as the press tells, with the key by which it counts once.
+func (i *Interactions) request(p payload, a action) pipeline.Request {
+	return pipeline.Request{
+		Key: fmt.Sprintf("slack/%s/%s/%s/%s", p.Team.ID, p.User.ID, clipped(a.ActionTS), a.Value), Via: pipeline.ViaSlack,
+		SlackID: p.User.ID, Channel: p.Channel.ID, ResponseURL: i.trusted(p.ResponseURL), At: i.c.o.Now().UTC(),
+	}
+}
+
+func (i *Interactions) garbled(ctx context.Context, p payload) (Result, error) {
+	i.tell(ctx, p, "Slipway does not understand this button any more. Please use a comment on the merge request.")
 	return Result{Kind: KindIgnored}, nil
 }
 

@@ -304,17 +304,99 @@ func TestAFormThatDoesNotOpen(t *testing.T) {
 	}
 }
 
+func TestARollbackIsAskedForAndConfirmed(t *testing.T) {
+	a := ask(t, nil, nil)
+	a.w.becomes(proven)
+	a.w.must(t, a.c)
+	hasty := a.press("Roll back production")
+	hasty.Confirm = false
+	if _, err := a.sim.Press(t.Context(), hasty); !errors.Is(err, slacksim.ErrNeedsConfirm) || !strings.Contains(err.Error(), "Roll production back?") {
+		t.Errorf("nobody is asked back: %v", err)
+	}
+	for _, button := range []string{"Roll back production", "Promote now"} {
+		if _, err := a.sim.Press(t.Context(), a.press(button)); err != nil {
+			t.Fatal(err)
+		}
+		if got := a.app.last(); got.Kind != KindOffer || got.Delivery != a.w.d.ID || !got.Fresh {
+			t.Errorf("%s: result %+v", button, got)
+		}
+	}
+	if _, err := a.sim.Replay(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := a.inbox.requests()
+	for i := range got {
+		if got[i].ResponseURL == "" || got[i].At.IsZero() || !strings.HasPrefix(got[i].Key, "slack/T0SLACKSIM/U0ANNA/") {
+			t.Errorf("request %+v", got[i])
+		}
+		got[i].ResponseURL, got[i].At, got[i].Key = "", time.Time{}, ""
+	}
+	want := []pipeline.Request{
+		{What: pipeline.VerbRollback, Via: pipeline.ViaSlack, Environment: "production", Release: "1a2b3c4d", SlackID: "U0ANNA", Channel: "C0DEPLOYS"},
+		{What: pipeline.VerbPromote, Via: pipeline.ViaSlack, Environment: "production", SlackID: "U0ANNA", Channel: "C0DEPLOYS"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+	if !strings.HasPrefix(a.inbox.keys[0], a.w.d.ID+" ") {
+		t.Errorf("delivered to %s", a.inbox.keys[0])
+	}
+}
+
+func TestOldOffersStillReachTheCore(t *testing.T) {
+	a := ask(t, nil, nil)
+	a.w.becomes(delivered)
+	a.w.must(t, a.c)
+	a.w.becomes(checkFailed)
+	a.w.must(t, a.c)
+	stale := a.press("rollback")
+	stale.Stale = true
+	if _, err := a.sim.Press(t.Context(), stale); err != nil {
+		t.Fatal(err)
+	}
+	// The core refuses them by the delivery and the release.
+	if got := a.inbox.requests(); len(got) != 1 || got[0].Release != "1a2b3c4d" || got[0].Environment != "production" {
+		t.Errorf("requests %+v", got)
+	}
+}
+
+func TestWhetherToRollBackIsAnsweredAsAnyQuestion(t *testing.T) {
+	a := ask(t, nil, nil)
+	a.w.becomes(deciding)
+	a.w.must(t, a.c)
+	if _, err := a.sim.Press(t.Context(), a.press("Roll back")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.sim.Press(t.Context(), a.press("Leave it as it is")); err != nil {
+		t.Fatal(err)
+	}
+	forms := a.sim.OpenViews("U0ANNA")
+	if len(forms) != 1 || forms[0].Title != "Leave it as it is" || forms[0].Submit != "Leave it" {
+		t.Fatalf("forms %+v", forms)
+	}
+	if _, err := a.sim.SubmitModal(t.Context(), "U0ANNA", forms[0].ID, map[string]string{"reason.text": "the data are new"}); err != nil {
+		t.Fatal(err)
+	}
+	got := a.inbox.requests()
+	if len(got) != 2 || got[0].What != pipeline.VerbApprove || got[1].What != pipeline.VerbReject || got[1].Reason != "the data are new" ||
+		got[0].Stage != "production" || got[1].Stage != "production" || got[1].Attempt != 1 {
+		t.Errorf("requests %+v", got)
+	}
+}
+
 // signed makes a request as Slack does.
 func signed(secret string, at time.Time, body string) (http.Header, []byte) {
 	ts := strconv.FormatInt(at.Unix(), 10)
 	return http.Header{"X-Slack-Request-Timestamp": {ts}, "X-Slack-Signature": {slacksim.Sign(secret, ts, []byte(body))}}, []byte(body)
 }
 
-func pressBody(value string) string {
+func pressBody(value string) string { return pressOf("approve", value) }
+
+func pressOf(actionID, value string) string {
 	raw, err := json.Marshal(map[string]any{
 		"type": "block_actions", "user": map[string]string{"id": "U1"}, "team": map[string]string{"id": "T1"},
 		"response_url": "https://evil.example/", "channel": map[string]string{"id": "C1"},
-		"actions": []any{map[string]string{"action_id": "approve", "value": value, "action_ts": "1.2"}},
+		"actions": []any{map[string]string{"action_id": actionID, "value": value, "action_ts": "1.2"}},
 	})
 	if err != nil {
 		return err.Error()
@@ -397,6 +479,14 @@ func TestWhatIsNotUnderstood(t *testing.T) {
 		{"a press without actions", in(`{"type":"block_actions"}`), 0, KindIgnored},
 		{"a button with a garbled value", pressBody("nonsense"), 0, KindIgnored},
 		{"a button with attempt 0", pressBody("d/s/0"), 0, KindIgnored},
+		{"an offer that approves", pressBody("rollback/d/1a2b3c4d/production"), 0, KindIgnored},
+		{"an answer that rolls back", pressOf("rollback", "d/s/1"), 0, KindIgnored},
+		{"a promotion that rolls back", pressOf("promote", "rollback/d/1a2b3c4d/production"), 0, KindIgnored},
+		{"a rollback that promotes", pressOf("rollback", "promote/d//production"), 0, KindIgnored},
+		{"a rollback to anything", pressOf("rollback", "rollback/d//production"), 0, KindIgnored},
+		{"a rollback of everything", pressOf("rollback", "rollback/d/1a2b3c4d/"), 0, KindIgnored},
+		{"a rollback of a very long environment", pressOf("rollback", "rollback/d/1a2b3c4d/"+strings.Repeat("x", maxValue)), 0, KindIgnored},
+		{"an offer of another kind", pressOf("cancel", "cancel/d//production"), 0, KindIgnored},
 		{"Slack's check of the address", "ssl_check=1", 0, KindIgnored},
 		{"no JSON", in(`{`), 400, ""},
 		{"no type", in(`{}`), 400, ""},
@@ -435,6 +525,7 @@ func TestTheSlashCommandSaysWhereToLook(t *testing.T) {
 func FuzzPayload(f *testing.F) {
 	f.Add([]byte(`{"type":"block_actions","user":{"id":"U1"},"actions":[{"action_id":"approve","value":"d/s/1","action_ts":"1.2"}]}`))
 	f.Add([]byte(`{"type":"view_submission","user":{"id":"U1"},"view":{"id":"V1","callback_id":"reject","private_metadata":"{\"token\":\"d/s/1\"}","state":{"values":{"reason":{"text":{"value":"no"}}}}}}`))
+	f.Add([]byte(`{"type":"block_actions","user":{"id":"U1"},"actions":[{"action_id":"rollback","value":"rollback/d/1a2b3c4d/live","action_ts":"1.2"}]}`))
 	f.Add([]byte(`{"type":"view_submission","view":{"state":{"values":null}}}`))
 	f.Add([]byte(`[]`))
 	c, err := New(Options{Token: "xoxb-1", SigningSecret: "s", APIURL: "http://127.0.0.1:1/api/"})
@@ -461,7 +552,8 @@ func FuzzPayload(f *testing.F) {
 			t.Errorf("submitted: %v", err)
 		}
 		for _, r := range box.requests() {
-			if r.SlackID == "" || r.Stage == "" || r.Attempt < 1 || r.ResponseURL != "" && !c.isResponseURL(r.ResponseURL) ||
+			offer := r.What == pipeline.VerbRollback && r.Release != "" || r.What == pipeline.VerbPromote
+			if r.SlackID == "" || offer != (r.Stage == "") || offer != (r.Environment != "") || !offer && r.Attempt < 1 || r.ResponseURL != "" && !c.isResponseURL(r.ResponseURL) ||
 				len(r.Channel) > 50 || len([]rune(r.Reason)) > maxReason || r.What == pipeline.VerbReject && r.Reason == "" {
 				t.Errorf("took in %+v", r)
 			}

@@ -92,7 +92,7 @@ func TestAMessageIsSentOnceAndThenEdited(t *testing.T) {
 	for i, s := range []struct {
 		name    string
 		buttons int
-	}{{"04-asking", 2}, {"06-recording", 0}, {"07-approved", 0}, {"08-delivered", 0}} {
+	}{{"04-asking", 2}, {"06-recording", 0}, {"07-approved", 0}, {"08-delivered", 1}} {
 		w.becomes(all[s.name])
 		if e := w.must(t, c); e != nil {
 			t.Errorf("%s: outcome %v", s.name, e)

@@ -38,7 +38,7 @@ func (i *Interactions) openReject(ctx context.Context, p payload, a action, deli
 		i.tell(ctx, p, "This question's name is too long for a form. Please reject it by a comment on the merge request.")
 		return Result{Kind: KindIgnored}, nil
 	}
-	r, err := i.c.api.OpenViewContext(ctx, p.TriggerID, rejectForm(stage, string(meta)))
+	r, err := i.c.api.OpenViewContext(ctx, p.TriggerID, formFor(a, stage, string(meta)))
 	if err == nil && !r.Ok {
 		err = errNoAnswer
 	}
@@ -57,14 +57,26 @@ func (i *Interactions) openReject(ctx context.Context, p payload, a action, deli
 	return Result{}, fmt.Errorf("open the form for a rejection of %s: %w", delivery, err)
 }
 
-func rejectForm(stage, meta string) api.ModalViewRequest {
-	input := api.NewPlainTextInputBlockElement(plain("What has to change before this may go on?", 150), inputReason)
+// formFor words the form by the button that was pressed. The block's id only chooses words:
+// what is rejected is in the token.
+func formFor(a action, stage, meta string) api.ModalViewRequest {
+	name := chatops.Clip(stage, 100)
+	if strings.HasPrefix(a.BlockID, blockBack) {
+		return form(meta, "Leave it as it is", "Leave it", "Why is there no rollback?",
+			"What stage "+name+" has brought stays, and the delivery ends. Everybody sees who decided that and why.")
+	}
+	return form(meta, "Reject "+stage, "Reject", "What has to change before this may go on?",
+		"The delivery ends at stage "+name+". Everybody sees who rejected it and why.")
+}
+
+func form(meta, title, submit, hint, words string) api.ModalViewRequest {
+	input := api.NewPlainTextInputBlockElement(plain(hint, 150), inputReason)
 	input.Multiline, input.MaxLength = true, maxReason
 	return api.ModalViewRequest{
 		Type: api.VTModal, CallbackID: callbackReject, PrivateMetadata: meta,
-		Title: plain("Reject "+stage, 24), Submit: plain("Reject", 24), Close: plain("Back", 24),
+		Title: plain(title, 24), Submit: plain(submit, 24), Close: plain("Back", 24),
 		Blocks: api.Blocks{BlockSet: []api.Block{
-			api.NewSectionBlock(plain("The delivery ends at stage "+chatops.Clip(stage, 100)+". Everybody sees who rejected it and why.", 1000), nil, nil),
+			api.NewSectionBlock(plain(words, 1000), nil, nil),
 			api.NewInputBlock(blockReason, plain("Reason", 100), nil, input),
 		}},
 	}

@@ -27,9 +27,14 @@ const (
 
 // What buttons are called in the payloads that come back.
 const (
-	actionApprove = "approve"
-	actionReject  = "reject"
+	actionApprove  = "approve"
+	actionReject   = "reject"
+	actionRollback = "rollback"
+	actionPromote  = "promote"
 )
+
+// blockBack begins the ids of blocks that ask whether to roll back.
+const blockBack = "back/"
 
 // message is a rendering: what is sent to Slack.
 type message struct {
@@ -82,6 +87,7 @@ func render(c chatops.Card) message {
 		}
 		m.question(c, q)
 	}
+	m.offers(c)
 	var lines []string
 	for _, d := range c.Decisions {
 		lines = append(lines, decision(d))
@@ -104,11 +110,10 @@ func render(c chatops.Card) message {
 
 // stages shows the strip, and below it what stages have to say.
 func (m *message) stages(c chatops.Card) {
-	var strip []string
-	for _, s := range c.Strip {
-		strip = append(strip, s.Icon+" "+escape(s.Name, 100))
+	lines := []string{strip(c.Strip)}
+	if len(c.After) > 0 {
+		lines = append(lines, "afterwards: "+strip(c.After))
 	}
-	lines := []string{joined(strip, " → ", maxSection/2)}
 	for _, n := range c.Notes {
 		lines = append(lines, n.Icon+" "+bold(link(n.Stage, 100))+": "+escape(n.Text, maxLabel))
 	}
@@ -118,45 +123,12 @@ func (m *message) stages(c chatops.Card) {
 	m.section(lines...)
 }
 
-func (m *message) question(c chatops.Card, q chatops.Question) {
-	details := []string{"Who: " + escape(q.Who, maxLabel)}
-	if q.Environment != "" {
-		details = append(details, "next: "+escape(q.Environment, 100))
+func strip(steps []chatops.Step) string {
+	var parts []string
+	for _, s := range steps {
+		parts = append(parts, s.Icon+" "+escape(s.Name, 100))
 	}
-	if q.Approvals != "" {
-		details = append(details, escape(q.Approvals, maxLabel))
-	}
-	if !q.Expires.IsZero() {
-		details = append(details, "until "+date(q.Expires))
-	}
-	m.blocks = append(m.blocks, api.NewDividerBlock())
-	m.section("🙋 "+bold(escape(q.Ask, 2*maxLabel)), strings.Join(details, " · "))
-	switch {
-	case q.Recording:
-		m.context("", "⏳ Recording the answer …")
-		return
-	case q.Token == "" || utf8.RuneCountInString(q.Token) > maxValue:
-		m.context("", "Answer this by a comment on the merge request.")
-		return
-	}
-	approve := api.NewButtonBlockElement(actionApprove, q.Token, plain("Approve", 75)).WithStyle(api.StylePrimary)
-	if q.Confirm {
-		approve = approve.WithConfirm(confirm(c, q))
-	}
-	reject := api.NewButtonBlockElement(actionReject, q.Token, plain("Reject", 75)).WithStyle(api.StyleDanger)
-	m.blocks = append(m.blocks, api.NewActionBlock(chatops.Clip("judgement/"+q.Token, 255), approve, reject))
-}
-
-// confirm is what Slack asks back, because a finger slips easily.
-func confirm(c chatops.Card, q chatops.Question) *api.ConfirmationBlockObject {
-	next := "the next stage"
-	if q.Environment != "" {
-		next = q.Environment
-	}
-	return api.NewConfirmationBlockObject(
-		plain("Go on to "+next+"?", 100), plain(c.Title.Text+" goes on to "+next+" when this is approved.", 300),
-		plain("Approve", 30), plain("Not yet", 30),
-	).WithStyle(api.StylePrimary)
+	return joined(parts, " → ", maxSection/2)
 }
 
 func decision(d chatops.Decision) string {

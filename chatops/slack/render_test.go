@@ -109,6 +109,14 @@ func scenes() map[string]step {
 				p.Links = append(p.Links, pipeline.Link{Title: long, URL: fmt.Sprintf("https://x.example/%d", i)})
 			}
 		},
+		"19-on-standby":         onStandby,
+		"20-ready-to-promote":   proven,
+		"21-check-failed":       checkFailed,
+		"22-roll-back-or-not":   deciding,
+		"23-left-as-it-is":      leftAsItIs,
+		"24-kubernetes-job":     runFailed,
+		"25-aftermath":          aftermath,
+		"26-rolled-back-anyhow": wentBack,
 	}
 }
 
@@ -185,8 +193,9 @@ func TestSlackTakesEveryMessage(t *testing.T) {
 	}
 }
 
-func TestButtonsAreThereWhileAQuestionIsOpenOnly(t *testing.T) {
-	with := map[string]bool{"04-asking": true, "05-asking-with-one-of-two": true, "17-hostile": true, "18-huge": true}
+func TestButtonsAreThereOnlyWhereTheyDoSomething(t *testing.T) {
+	with := map[string]bool{"04-asking": true, "05-asking-with-one-of-two": true, "17-hostile": true, "18-huge": true,
+		"08-delivered": true, "19-on-standby": true, "20-ready-to-promote": true, "22-roll-back-or-not": true}
 	for name, change := range scenes() {
 		t.Run(name, func(t *testing.T) {
 			if got := strings.Contains(string(encoded(t, rendered(change))), `"type": "button"`); got != with[name] {

@@ -107,3 +107,92 @@ func rolledBack(p *pipeline.Plan, d *pipeline.Delivery) {
 	}
 	ended(d, pipeline.StatusRolledBack, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production"})
 }
+
+// onStandby: production's traffic has moved, and checks run.
+func onStandby(p *pipeline.Plan, d *pipeline.Delivery) {
+	approved(p, d)
+	p.Stages[2].Deploy.Strategy = pipeline.StrategyBlueGreen
+	d.Stages[2] = pipeline.StageState{
+		Name: "production", Status: pipeline.StageRunning, Phase: pipeline.PhaseChecking, Attempt: 1, Release: release("production", d.SHA),
+		Previous: release("production", "1a2b3c4d00"), Standby: noon.Add(2 * time.Hour),
+		Checks: []pipeline.CheckState{
+			{Name: "smoke", Runs: 1, OK: true, Passed: true, Saw: "5 of 5 requests were answered as wanted"},
+			{Name: "error rate", Runs: 3, Failed: 1, Saw: "it is 0.2, at most 0.1 is allowed"},
+		},
+	}
+}
+
+// proven: every check has passed, and what ran before is still there.
+func proven(p *pipeline.Plan, d *pipeline.Delivery) {
+	onStandby(p, d)
+	c := &d.Stages[2].Checks[1]
+	c.OK, c.Passed = true, true
+}
+
+func checkFailed(p *pipeline.Plan, d *pipeline.Delivery) {
+	onStandby(p, d)
+	s := &d.Stages[2]
+	s.Status, s.Standby, s.Target, s.Back = pipeline.StageRolledBack, time.Time{}, s.Previous, true
+	s.Checks[1].Failed = 2
+	s.Reason = pipeline.Reason{Code: pipeline.ReasonCheckFailed, What: "error rate", Detail: "it is 0.2, at most 0.1 is allowed (2 of 4 runs failed)"}
+	d.Warnings = []pipeline.Warning{{Effect: "retire", Detail: "the cluster forbids it: Deployment shop-3f2a91c"}}
+	ended(d, pipeline.StatusRolledBack, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production", Detail: "check error rate failed; production is back at 1a2b3c4d"})
+}
+
+// deciding: what a migration did does not go back, so people are asked.
+func deciding(p *pipeline.Plan, d *pipeline.Delivery) {
+	approved(p, d)
+	p.Environments["production"] = pipeline.EnvironmentRules{URL: "https://shop.example.com", Rule: policy.Rule{Approvers: []string{"group:shop/maintainers"}, Not: []string{"author"}}}
+	d.Stages[2] = pipeline.StageState{
+		Name: "production", Status: pipeline.StageAsking, Phase: pipeline.PhaseDeciding, Attempt: 1, Release: release("production", d.SHA),
+		Previous: release("production", "1a2b3c4d00"), Because: "migrate", Deadline: noon.Add(25 * time.Hour),
+		Reason: pipeline.Reason{Code: pipeline.ReasonCrashLoop, Detail: crash},
+	}
+	d.Winding = pipeline.StatusFailed
+}
+
+func leftAsItIs(p *pipeline.Plan, d *pipeline.Delivery) {
+	deciding(p, d)
+	s := &d.Stages[2]
+	s.Status, s.Deadline = pipeline.StageFailed, time.Time{}
+	dec := decided(pipeline.VerbReject, "cem", pipeline.ViaSlack, "the data are new")
+	dec.Stage = "production"
+	d.Decisions = append(d.Decisions, dec)
+	d.Winding = ""
+	ended(d, pipeline.StatusFailed, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production"})
+}
+
+// wentBack: they were asked, and said yes.
+func wentBack(p *pipeline.Plan, d *pipeline.Delivery) {
+	deciding(p, d)
+	s := &d.Stages[2]
+	s.Status, s.Deadline, s.Target = pipeline.StageRolledBack, time.Time{}, s.Previous
+	dec := decided(pipeline.VerbApprove, "cem", pipeline.ViaComment, "")
+	dec.Stage = "production"
+	d.Decisions = append(d.Decisions, dec)
+	d.Winding = ""
+	ended(d, pipeline.StatusRolledBack, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production"})
+}
+
+func runFailed(p *pipeline.Plan, d *pipeline.Delivery) {
+	approved(p, d)
+	p.Stages[2] = pipeline.Stage{Name: "migrate", Kind: pipeline.KindRun, Run: &pipeline.Run{Environment: "production"}}
+	d.Stages[2] = pipeline.StageState{
+		Name: "migrate", Status: pipeline.StageFailed, Attempt: 1, Previous: release("production", "1a2b3c4d00"),
+		Ran:    &pipeline.Ran{Job: "migrate-3f2a91c", ExitCode: 3, Log: "blob-1"},
+		Reason: pipeline.Reason{Code: pipeline.ReasonRunFailed, What: "migrate-3f2a91c", Detail: "it ended with exit code 3\nALTER TABLE carts\nerror: column exists"},
+	}
+	ended(d, pipeline.StatusFailed, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "migrate"})
+}
+
+// aftermath: a CI pipeline follows a bad end.
+func aftermath(p *pipeline.Plan, d *pipeline.Delivery) {
+	rolledBack(p, d)
+	d.Status, d.Ended, d.Winding, d.Aftermath = pipeline.StatusRunning, time.Time{}, pipeline.StatusRolledBack, true
+	p.Stages = append(p.Stages,
+		pipeline.Stage{Name: "tell", Kind: pipeline.KindNotify, Aftermath: true, Notify: &pipeline.Notify{}},
+		pipeline.Stage{Name: "repair", Kind: pipeline.KindTrigger, Aftermath: true, Trigger: &pipeline.Trigger{}})
+	d.Stages = append(d.Stages,
+		pipeline.StageState{Name: "tell", Status: pipeline.StageSucceeded, Attempt: 1, Job: pipeline.JobHandle{URL: "https://slack.example.com/m"}, Reason: pipeline.Reason{Code: pipeline.ReasonDone}},
+		pipeline.StageState{Name: "repair", Status: pipeline.StageRunning, Attempt: 1, Progress: "running", Job: pipeline.JobHandle{ID: 800, Status: "running", URL: "https://gitlab.example.com/shop/api/-/pipelines/800"}})
+}
