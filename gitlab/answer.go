@@ -142,7 +142,7 @@ func (c *Client) replied(ctx context.Context, d *pipeline.Delivery, r pipeline.R
 
 // renderAnswer writes the reply to a comment. Commands in it are shown so that they can be copied.
 func (c *Client) renderAnswer(do pipeline.Answer) string {
-	command := regexp.MustCompile("`?[@/]" + regexp.QuoteMeta(c.o.Mention) + `(?: (?:approve|reject|cancel|retry|rollback|status|help)\b)?(?: \[[a-z:]+\])*` + "`?")
+	command := regexp.MustCompile("`?[@/]" + regexp.QuoteMeta(c.o.Mention) + `(?: (?:approve|reject|cancel|retry|rollback|promote|status|help)\b)?(?: \[[A-Za-z: ]+\])*` + "`?")
 	var lines []string
 	for l := range strings.Lines(clip(do.Text, 5000)) {
 		l = strings.TrimSpace(l)

@@ -29,8 +29,13 @@ func (c *Client) writeDeployment(ctx context.Context, t *pipeline.Task, do pipel
 	def := definition(t, do.Stage)
 	env, want := def.Environment(), deploymentStatus(s, def.Kind, do.Attempt)
 	h, known := t.Delivery.Handles.Deployment(do.Stage, do.Attempt)
-	if env == "" || want == "" || !known && do.Attempt != s.Attempt {
+	switch {
+	case !def.Deploys(): // a Kubernetes Job in the environment changes no release of it
 		return nil, nil
+	case env == "" || want == "" || !known && do.Attempt != s.Attempt:
+		return nil, nil
+	case !known && def.Kind == pipeline.KindDeploy && s.Undo && s.Target == nil && s.Status.Finished():
+		return nil, nil // people decided against going back, or something else runs by now
 	}
 	if known {
 		return nil, c.followDeployment(ctx, t, h.ID, want)

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
-	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 const (
@@ -15,6 +14,7 @@ const (
 	maxRows      = 60 // stages in the table
 	maxStrip     = 30 // stages in the strip
 	maxListed    = 20 // decisions, problems, questions
+	maxChecks    = 8  // of a stage that are named in its row
 	logLines     = 20
 	logWidth     = 200
 )
@@ -26,7 +26,8 @@ func (c *Client) renderNote(v pipeline.View) string {
 		noteMarker(v.ID) + "\n" + c.headline(v),
 		strip(v),
 		c.questions(v),
-		stageTable(v, true),
+		c.stageTable(v, true),
+		checks(v),
 		failures(v),
 		decisions(v),
 		problems(v),
@@ -37,7 +38,7 @@ func (c *Client) renderNote(v pipeline.View) string {
 	if len([]rune(body)) <= maxNoteChars {
 		return body
 	}
-	sections[3], sections[4] = stageTable(v, false), ""
+	sections[3], sections[4], sections[5] = c.stageTable(v, false), "", ""
 	return clip(join(sections), maxNoteChars)
 }
 
@@ -80,8 +81,12 @@ func title(v pipeline.View) string {
 		return "Waiting for the CI pipeline"
 	case pipeline.StatusRunning:
 		switch {
+		case len(v.Questions) == 1 && v.Questions[0].Back:
+			return "Roll back?"
 		case len(v.Questions) > 0:
 			return "Waiting for an approval"
+		case followsUp(v):
+			return "Following up"
 		case back || rollingBack(v):
 			return "Rolling back"
 		}
@@ -121,12 +126,22 @@ func rollingBack(v pipeline.View) bool {
 	return false
 }
 
+// followsUp tells that all has ended but the stages that follow how it did.
+func followsUp(v pipeline.View) bool {
+	for _, s := range v.Stages {
+		if s.Aftermath {
+			return !v.Status.Finished()
+		}
+	}
+	return false
+}
+
 // headReason is the sentence under the title, where it says more than the title does.
 func headReason(v pipeline.View) string {
 	why := firstLine(v.Reason)
 	switch {
 	case v.Status == pipeline.StatusWaiting && why == pipeline.Reason{Code: pipeline.ReasonCIRunning}.String(),
-		v.Status == pipeline.StatusRunning,
+		v.Status == pipeline.StatusRunning && !followsUp(v),
 		why == string(pipeline.ReasonDone):
 		return ""
 	}
@@ -178,183 +193,23 @@ func strip(v pipeline.View) string {
 	if len(v.Stages) < 2 {
 		return ""
 	}
-	var parts []string
+	var parts, after []string
 	for i, s := range v.Stages {
 		if i == maxStrip {
 			parts = append(parts, fmt.Sprintf("… %d more", len(v.Stages)-maxStrip))
 			break
 		}
-		parts = append(parts, s.Icon+" "+text(s.Name, 60))
-	}
-	return strings.Join(parts, " → ")
-}
-
-// questions shows what is asked now, with the ways to answer.
-func (c *Client) questions(v pipeline.View) string {
-	var b strings.Builder
-	for i, q := range v.Questions {
-		if i == maxListed {
-			break
-		}
-		fmt.Fprintf(&b, "> 🙋 **%s** asks: %s\n", text(q.Stage, 60), text(q.Ask, 500))
-		for _, line := range questionLines(q) {
-			b.WriteString(">  \n> " + line + "\n")
-		}
-		b.WriteString(">  \n> " + c.howToAnswer(v, q) + "\n\n")
-	}
-	return b.String()
-}
-
-func questionLines(q pipeline.Question) []string {
-	var lines []string
-	if q.Environment != "" {
-		lines = append(lines, "Next comes "+code(q.Environment)+".")
-	}
-	from := "any Developer of the project"
-	if len(q.Approvers) > 0 {
-		from = codes(q.Approvers)
-	}
-	needs := "Needs an approval by " + from
-	if q.Quorum > 1 {
-		needs = fmt.Sprintf("Needs %d approvals by %s", q.Quorum, from)
-	}
-	if len(q.Not) > 0 {
-		needs += ", but not by " + exclusions(q.Not)
-	}
-	needs += "."
-	if n := len(q.Approvals); n > 0 {
-		needs += fmt.Sprintf(" Has %d: %s.", n, approvers(q.Approvals))
-	}
-	lines = append(lines, needs)
-	if !q.Expires.IsZero() {
-		lines = append(lines, "Open until "+at(q.Expires)+".")
-	}
-	return lines
-}
-
-func (c *Client) howToAnswer(v pipeline.View, q pipeline.Question) string {
-	if q.Recording {
-		return "An answer is being looked at."
-	}
-	approve, reject := "approve", "reject because …"
-	if len(v.Questions) > 1 {
-		approve, reject = "approve "+q.Stage, "reject "+q.Stage+": because …"
-	}
-	where := "Comment "
-	if v.MessageURL != "" {
-		where = "Answer " + link("in Slack", v.MessageURL) + ", or comment "
-	}
-	return where + code("@"+c.o.Mention+" "+approve) + " or " + code("@"+c.o.Mention+" "+reject) + "."
-}
-
-func codes(list []string) string {
-	var parts []string
-	for i, s := range list {
-		if i == maxListed {
-			parts = append(parts, "…")
-			break
-		}
-		before, name := policy.Words(s)
-		parts = append(parts, before+code(name))
-	}
-	return strings.Join(parts, ", ")
-}
-
-func exclusions(list []string) string {
-	var parts []string
-	for _, s := range list {
-		switch s {
-		case "author":
-			parts = append(parts, "the author")
-		case "merger":
-			parts = append(parts, "whoever merged")
-		default:
-			parts = append(parts, code(s))
+		if step := s.Icon + " " + text(s.Name, 60); s.Aftermath {
+			after = append(after, step)
+		} else {
+			parts = append(parts, step)
 		}
 	}
-	return strings.Join(parts, ", ")
-}
-
-func approvers(list []pipeline.Decision) string {
-	var parts []string
-	for _, d := range list {
-		parts = append(parts, who(d.By.Label()))
+	line := strings.Join(parts, " → ")
+	if len(after) > 0 {
+		line += "  \nafterwards: " + strings.Join(after, " → ")
 	}
-	return strings.Join(parts, ", ")
-}
-
-// decisions lists what people decided, oldest first.
-func decisions(v pipeline.View) string {
-	if len(v.Decisions) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString("**Decisions**\n\n")
-	list := v.Decisions
-	if skip := len(list) - maxListed; skip > 0 {
-		fmt.Fprintf(&b, "- … %d earlier\n", skip)
-		list = list[skip:]
-	}
-	for _, d := range list {
-		fmt.Fprintf(&b, "- %s %s %s", verbIcon(d.What), who(d.By.Label()), verbPast(d.What))
-		if d.Stage != "" {
-			b.WriteString(" **" + text(d.Stage, 60) + "**")
-		}
-		b.WriteString(" " + via(d.Via) + ", " + at(d.At))
-		if d.Reason != "" {
-			b.WriteString(": “" + text(d.Reason, 300) + "”")
-		}
-		b.WriteString("\n")
-	}
-	return b.String()
-}
-
-func verbIcon(v pipeline.Verb) string {
-	switch v {
-	case pipeline.VerbApprove:
-		return "👍"
-	case pipeline.VerbReject:
-		return "⛔"
-	case pipeline.VerbCancel:
-		return "⏹️"
-	case pipeline.VerbRetry:
-		return "🔁"
-	case pipeline.VerbRollback:
-		return "↩️"
-	case pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown:
-		return "💬"
-	}
-	return "💬"
-}
-
-func verbPast(v pipeline.Verb) string {
-	switch v {
-	case pipeline.VerbApprove:
-		return "approved"
-	case pipeline.VerbReject:
-		return "rejected"
-	case pipeline.VerbCancel:
-		return "canceled the delivery"
-	case pipeline.VerbRetry:
-		return "retried"
-	case pipeline.VerbRollback:
-		return "asked for a rollback"
-	case pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown:
-		return "asked"
-	}
-	return "asked"
-}
-
-func via(v pipeline.Via) string {
-	switch v {
-	case pipeline.ViaSlack:
-		return "in Slack"
-	case pipeline.ViaComment:
-		return "by comment"
-	case pipeline.ViaDeployment:
-		return "by GitLab's deployment approval"
-	}
-	return "via " + text(string(v), 40)
+	return line
 }
 
 // problems lists what is wrong in the pipeline file, each with a link to its line.
@@ -387,7 +242,11 @@ func warnings(v pipeline.View) string {
 		if i == maxListed {
 			break
 		}
-		fmt.Fprintf(&b, "- ⚠️ %s could not be written: %s\n", reportName(w.Effect), text(sentence(firstLine(w.Detail)), 300))
+		what := reportName(w.Effect) + " could not be written"
+		if w.Effect == (pipeline.Retire{}).ActionKind() {
+			what = "What the release before left could not be removed"
+		}
+		fmt.Fprintf(&b, "- ⚠️ %s: %s\n", what, text(sentence(firstLine(w.Detail)), 300))
 	}
 	return b.String()
 }
@@ -412,6 +271,9 @@ func (c *Client) footer(v pipeline.View) string {
 	var offers []string
 	if v.MayRetry {
 		offers = append(offers, cmd("retry"))
+	}
+	if v.MayPromote {
+		offers = append(offers, cmd("promote"))
 	}
 	if v.MayRollback {
 		offers = append(offers, cmd("rollback"))

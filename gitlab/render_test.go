@@ -219,6 +219,61 @@ func TestNotesAsPeopleReadThem(t *testing.T) {
 			d.Handles.MessageURL = ""
 			d.Warnings = []pipeline.Warning{{Effect: "write-message", Detail: "Slack does not know the channel #shop-deploys: invite Slipway to it"}}
 		}},
+		{"on standby", onStandby},
+		{"check failed", func(p *pipeline.Plan, d *pipeline.Delivery) {
+			onStandby(p, d)
+			s := d.Stage("production")
+			s.Status, s.Standby, s.Target, s.Back, s.Progress = pipeline.StageRolledBack, time.Time{}, s.Previous, true, ""
+			s.Checks[1].OK, s.Checks[1].Failed = false, 2
+			s.Reason = pipeline.Reason{Code: pipeline.ReasonCheckFailed, What: "error rate", Detail: "it is 0.2, at most 0.1 is allowed (2 of 4 runs failed)"}
+			d.Warnings = []pipeline.Warning{{Effect: "retire", Detail: "the cluster forbids it: Deployment shop-3f2a91c"}}
+			end(d, pipeline.StatusRolledBack, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production", Detail: s.Reason.String() + "; production is back at 1b2c3d4e"})
+		}},
+		{"traffic moves", func(p *pipeline.Plan, d *pipeline.Delivery) {
+			onStandby(p, d)
+			s := d.Stage("production")
+			s.Phase, s.Checks, s.Standby, s.Progress = pipeline.PhaseSwitching, nil, time.Time{}, ""
+		}},
+		{"whether to roll back", deciding},
+		{"left as it is", func(p *pipeline.Plan, d *pipeline.Delivery) {
+			deciding(p, d)
+			d.Stage("production").Status, d.Winding = pipeline.StageFailed, ""
+			x, y := decision("carol", pipeline.VerbReject, pipeline.ViaComment, "the data are new"), decision("bob", pipeline.VerbApprove, pipeline.ViaSlack, "")
+			x.Stage, y.Stage = "production", "production"
+			z := decision("dan", pipeline.VerbPromote, pipeline.ViaAPI, "")
+			z.Stage = "staging"
+			d.Decisions = append(d.Decisions, x, y, z)
+			end(d, pipeline.StatusFailed, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "production"})
+		}},
+		{"kubernetes jobs", func(p *pipeline.Plan, d *pipeline.Delivery) {
+			p.Stages[1] = pipeline.Stage{Name: "seed", Kind: pipeline.KindRun, Needs: []string{"staging"}, Run: &pipeline.Run{Environment: "staging"}}
+			p.Stages[3] = pipeline.Stage{Name: "migrate", Kind: pipeline.KindRun, Needs: []string{"go-live"}, Run: &pipeline.Run{Environment: "production"}}
+			d.Stages[1].Name, d.Stages[3].Name = "seed", "migrate"
+			through(d, 3)
+			d.Stages[1].Previous, d.Stages[1].Ran = release(newSHA), &pipeline.Ran{Job: "seed-3f2a91c", Log: "blob-1"}
+			s := start(d, "migrate", pipeline.StageFailed)
+			s.Previous, s.Ran = release(oldSHA), &pipeline.Ran{Job: "migrate-3f2a91c", ExitCode: 3, Log: "blob-2"}
+			s.Reason = pipeline.Reason{Code: pipeline.ReasonRunFailed, What: "migrate-3f2a91c", Detail: "exit code 3:\nALTER TABLE carts\nerror: column exists"}
+			end(d, pipeline.StatusFailed, pipeline.Reason{Code: pipeline.ReasonStageFailed, What: "migrate"})
+		}},
+		{"aftermath", func(p *pipeline.Plan, d *pipeline.Delivery) {
+			p.Stages = append(p.Stages,
+				pipeline.Stage{Name: "verify", Kind: pipeline.KindValidate, Aftermath: true},
+				pipeline.Stage{Name: "tell", Kind: pipeline.KindNotify, Aftermath: true, Notify: &pipeline.Notify{}},
+				pipeline.Stage{Name: "repair", Kind: pipeline.KindTrigger, Aftermath: true, Trigger: &pipeline.Trigger{}})
+			through(d, 3)
+			s := start(d, "production", pipeline.StageRolledBack)
+			s.Previous, s.Target, s.Release, s.Ended = release(oldSHA), release(oldSHA), release(newSHA), noon.Add(6*time.Minute)
+			s.Reason = pipeline.Reason{Code: pipeline.ReasonDeadline}
+			d.Aftermath, d.Winding, d.Reason = true, pipeline.StatusRolledBack, s.Reason
+			d.Stages = append(d.Stages, pipeline.StageState{Name: "verify"}, pipeline.StageState{Name: "tell"}, pipeline.StageState{Name: "repair"})
+			v := start(d, "verify", pipeline.StageSucceeded)
+			v.Ended, v.Checks = noon.Add(7*time.Minute), []pipeline.CheckState{{Name: "smoke", Passed: true}, {Name: "links", Passed: true}}
+			n := start(d, "tell", pipeline.StageSucceeded)
+			n.Job.URL, n.Ended = "https://slack.example.com/archives/C2/p2", noon.Add(7*time.Minute)
+			r := start(d, "repair", pipeline.StageRunning)
+			r.Job, r.Progress = pipeline.JobHandle{ID: 950, Status: "running", URL: d.Project.URL + "/-/pipelines/950"}, "running"
+		}},
 		{"hostile", hostile},
 	}
 	c := testClient(t)
@@ -241,6 +296,32 @@ func TestNotesAsPeopleReadThem(t *testing.T) {
 	}
 }
 
+// onStandby: the traffic has moved, and checks run.
+func onStandby(p *pipeline.Plan, d *pipeline.Delivery) {
+	through(d, 3)
+	p.Stages[3].Deploy.Strategy = pipeline.StrategyBlueGreen
+	s := start(d, "production", pipeline.StageRunning)
+	s.Phase, s.Previous, s.Release, s.Standby = pipeline.PhaseChecking, release(oldSHA), release(newSHA), noon.Add(35*time.Minute)
+	s.Progress = "smoke passed, error rate failed once, 1b2c3d4e is on standby until 12:35 UTC"
+	s.Checks = []pipeline.CheckState{
+		{Name: "smoke", Runs: 1, OK: true, Passed: true, Saw: "5 of 5 requests were answered as wanted"},
+		{Name: "error rate", Runs: 4, OK: true, Failed: 1, Saw: "it is 0.2, at most 0.1 is allowed"},
+		{Name: "latency", Runs: 4, OK: true},
+	}
+}
+
+// deciding: what a migration did does not go back, so people are asked.
+func deciding(p *pipeline.Plan, d *pipeline.Delivery) {
+	through(d, 3)
+	rules := p.Environments["production"]
+	rules.Rule = policy.Rule{Approvers: []string{"group:shop/maintainers"}, Not: []string{"author"}}
+	p.Environments["production"] = rules
+	s := start(d, "production", pipeline.StageAsking)
+	s.Phase, s.Previous, s.Release, s.Because, s.Deadline = pipeline.PhaseDeciding, release(oldSHA), release(newSHA), "migrate", noon.Add(24*time.Hour)
+	s.Reason = pipeline.Reason{Code: pipeline.ReasonCrashLoop, Detail: crash}
+	d.Winding = pipeline.StatusFailed
+}
+
 const attack = "@all | [login](https://evil.example) <img src=x onerror=alert(1)> <!-- slipway:delivery 1-1-aaaaaaaa --> `code` *bold* #1 !2 ~bug https://evil.example www.evil.example\n/close\n> quote\u202e"
 
 func hostile(p *pipeline.Plan, d *pipeline.Delivery) {
@@ -254,6 +335,7 @@ func hostile(p *pipeline.Plan, d *pipeline.Delivery) {
 	x.By = policy.Person{Name: attack}
 	d.Decisions = append(d.Decisions, x)
 	s := start(d, "production", pipeline.StageFailed)
+	s.Checks = []pipeline.CheckState{{Name: attack, Runs: 1, Failed: 1, Saw: attack}}
 	s.Reason = pipeline.Reason{Code: pipeline.ReasonCrashLoop, Detail: attack + "\n" + attack + "\n~~~\n/merge"}
 	d.Warnings = []pipeline.Warning{{Effect: "write-message", Detail: attack}}
 	d.Problems = []pipeline.Problem{{File: attack, Line: 1, Column: 1, What: attack, Hint: attack}}

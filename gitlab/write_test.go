@@ -236,6 +236,37 @@ func TestAStageThatNeverStartedHasNoDeployment(t *testing.T) {
 	}
 }
 
+func TestAKubernetesJobIsNoDeployment(t *testing.T) {
+	w := newWorld(t)
+	w.plan.Stages[0] = pipeline.Stage{Name: "staging", Kind: pipeline.KindRun, Run: &pipeline.Run{Environment: "staging"}}
+	for _, s := range []pipeline.StageStatus{pipeline.StageRunning, pipeline.StageSucceeded, pipeline.StageFailed} {
+		w.set("staging", s)
+		w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 1})
+	}
+	if n := w.writes(); n != 0 {
+		t.Errorf("%d writes, want none", n)
+	}
+	w.must(pipeline.WriteStatus{Stage: "staging", Attempt: 1})
+	if n := w.writes(); n != 1 {
+		t.Errorf("%d writes with the commit status, want 1", n)
+	}
+}
+
+func TestADecisionAgainstARollbackIsNoDeployment(t *testing.T) {
+	w := newWorld(t)
+	s := w.set("staging", pipeline.StageRunning)
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 1})
+	s.Status = pipeline.StageSucceeded
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 1})
+	s.Attempt, s.Undo, s.Status, s.Phase, s.Started = 2, true, pipeline.StageAsking, pipeline.PhaseDeciding, time.Now()
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 2})
+	s.Status = pipeline.StageSucceeded
+	w.must(pipeline.WriteDeployment{Stage: "staging", Attempt: 2})
+	if got := w.snapshot().Deployments; len(got) != 1 || got[0].Status != "success" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestACommentIsAnsweredOnceWithAnEmojiAndInItsThread(t *testing.T) {
 	w := newWorld(t)
 	n, err := w.g.Comment(w.project.ID, w.iid, w.users["rita"], "@slipway approve")
