@@ -11,7 +11,7 @@ import (
 func note(s pipeline.StageView) (Note, bool) {
 	n := Note{Icon: s.Icon, Stage: Fragment{Text: Line(s.Name, maxLabel), URL: s.URL}}
 	reason, log, _ := strings.Cut(s.Reason, "\n")
-	reason = Line(reason, maxWords)
+	reason = strings.TrimSuffix(Line(reason, maxWords), ":")
 	progress := Line(s.Progress, maxWords)
 	switch s.Status {
 	case pipeline.StageRunning:

@@ -30,6 +30,8 @@ type Source interface {
 	Deliveries(ctx context.Context, before string, limit int) (views []pipeline.View, next string, err error)
 	// Delivery is one delivery, or ErrNotFound.
 	Delivery(ctx context.Context, id string) (pipeline.View, error)
+	// Log is what is kept of the log of a stage's Kubernetes Job, or ErrNotFound.
+	Log(ctx context.Context, id, stage string) (string, error)
 	// Changes signals that a delivery has changed, or any of them if id is "". Signals
 	// may be merged but the last one is never lost. stop ends it.
 	Changes(id string) (changed <-chan struct{}, stop func())
@@ -131,6 +133,9 @@ func (c *Console) route(r *http.Request) http.HandlerFunc {
 	id, ok := strings.CutPrefix(path, "/deliveries/")
 	if !ok {
 		return c.routeEnvironments(r)
+	}
+	if id, stage, ok := logOf(id); ok {
+		return func(w http.ResponseWriter, r *http.Request) { c.jobLog(w, r, id, stage) }
 	}
 	id, events := strings.CutSuffix(id, "/events")
 	switch {

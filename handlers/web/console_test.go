@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,10 +77,72 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+func TestALogIsPlainText(t *testing.T) {
+	v := runFailed(noon)
+	m := newMemory(v)
+	m.logs = map[string]string{
+		v.ID + " migrate":   "ALTER TABLE carts\n<script>alert(1)</script>\xff\n",
+		v.ID + " a/b":       "of a stage with a slash",
+		v.ID + " long":      strings.Repeat("x", 2*maxKeptLog) + "the end",
+		v.ID + " $ money 1": "of a stage with signs",
+	}
+	c := console(t, m)
+	for _, tt := range []struct {
+		target string
+		status int
+		says   string
+	}{
+		{"/deliveries/" + v.ID + "/stages/migrate/log", 200, "ALTER TABLE carts\n<script>alert(1)</script>\uFFFD\n"},
+		{c.logPath(v.ID, "a/b"), 200, "of a stage with a slash"},
+		{c.logPath(v.ID, "$ money 1"), 200, "of a stage with signs"},
+		{c.logPath(v.ID, "long"), 200, "the end"},
+		{"/deliveries/" + v.ID + "/stages/production/log", 404, ""},
+		{"/deliveries/" + v.ID + "/stages//log", 404, ""},
+		{"/deliveries/" + v.ID + "/stages/migrate", 404, ""},
+		{"/deliveries/" + v.ID + "/stages/migrate/log/", 404, ""},
+		{"/deliveries/..%2f..%2fetc/stages/migrate/log", 404, ""},
+		{"/deliveries//stages/migrate/log", 404, ""},
+	} {
+		w := get(t, c, "GET", tt.target)
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.says) || w.Body.Len() > maxKeptLog+10 {
+			t.Errorf("%s: %d, %d bytes", tt.target, w.Code, w.Body.Len())
+		}
+		if tt.status == 200 && (w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || w.Header().Get("X-Content-Type-Options") != "nosniff" ||
+			w.Header().Get("Content-Length") != strconv.Itoa(w.Body.Len())) {
+			t.Errorf("%s: %v", tt.target, w.Header())
+		}
+	}
+	if w := get(t, c, "HEAD", "/deliveries/"+v.ID+"/stages/migrate/log"); w.Code != 200 || w.Body.Len() != 0 || w.Header().Get("Content-Length") == "0" {
+		t.Errorf("HEAD: %d, %d bytes, %v", w.Code, w.Body.Len(), w.Header())
+	}
+	if w := get(t, c, "POST", "/deliveries/"+v.ID+"/stages/migrate/log"); w.Code != 405 {
+		t.Errorf("POST: %d", w.Code)
+	}
+	m.err = errors.New("disk broken")
+	if w := get(t, c, "GET", "/deliveries/"+v.ID+"/stages/migrate/log"); w.Code != 500 || strings.Contains(w.Body.String(), "disk") {
+		t.Errorf("a store that is broken: %d", w.Code)
+	}
+}
+
+// TestACardLeadsToTheLogOfItsJob: the address that is shown is the one that is served.
+func TestACardLeadsToTheLogOfItsJob(t *testing.T) {
+	v := runFailed(noon)
+	m := newMemory(v)
+	m.logs = map[string]string{v.ID + " migrate": "the log"}
+	c := console(t, m)
+	page := get(t, c, "GET", "/deliveries/"+v.ID).Body.String()
+	found := regexp.MustCompile(`href="([^"]+)">Log of the Job<`).FindStringSubmatch(page)
+	if found == nil || get(t, c, "GET", found[1]).Body.String() != "the log" {
+		t.Errorf("it leads to %q", found)
+	}
+}
+
 func TestEveryAnswerIsProtected(t *testing.T) {
 	v := succeeded(noon)
-	c := console(t, newMemory(v))
-	for _, target := range []string{"/", "/deliveries/" + v.ID, "/nothing", c.asset("style.css"), c.asset("live.js")} {
+	m := newMemory(v)
+	m.logs = map[string]string{v.ID + " migrate": "the log"}
+	c := console(t, m)
+	for _, target := range []string{"/", "/deliveries/" + v.ID, "/deliveries/" + v.ID + "/stages/migrate/log", "/nothing", c.asset("style.css"), c.asset("live.js")} {
 		h := get(t, c, "GET", target).Header()
 		csp := h.Get("Content-Security-Policy")
 		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} {

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +19,7 @@ const (
 	maxImages    = 30
 	maxWarnings  = 20
 	maxPeople    = 50
+	maxChecks    = 50
 )
 
 // link is words that may lead somewhere; URL is "" or safe to render.
@@ -55,14 +57,19 @@ type deliveryPage struct {
 	Warnings   []string
 	More       []string // what was left out, in words
 	Finished   bool
-	Help       []string // commands that the delivery understands now
-	CommentsAt string   // where they are written
+	Help       []helpRow // commands that the delivery understands now
+	CommentsAt string    // where they are written
+}
+
+// helpRow is a command with what it does.
+type helpRow struct {
+	Command, Words string
 }
 
 type stageCard struct {
 	Anchor               string // id of its card
 	Name                 string
-	Kind                 string
+	Kind, Prep           string // "Deploy", "to"
 	Look                 look
 	Reason, Log          string
 	Progress             string
@@ -83,6 +90,17 @@ type stageCard struct {
 	Needs                []string
 	Running              bool
 	Back                 bool // Now is what ran before
+	Checks               []checkRow
+	Exit                 string // code of its Kubernetes Job
+	LogURL               string // of the log that the Job left
+	Aftermath            bool
+}
+
+// checkRow is one check of a stage.
+type checkRow struct {
+	Look look
+	Name string
+	Saw  string
 }
 
 type imageRow struct {
@@ -100,6 +118,7 @@ type questionPanel struct {
 	Slack                           string
 	MergeRequest                    string
 	Approve, Reject                 string // commands
+	Back                            bool   // it is asked whether to roll back
 }
 
 type decisionRow struct {
@@ -147,20 +166,24 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		}
 	}
 	for _, s := range v.Stages[:min(len(v.Stages), maxStages)] {
-		p.Stages = append(p.Stages, newStageCard(v, s, len(p.Stages)))
+		card := newStageCard(v, s, len(p.Stages))
+		if s.Ran != nil && s.Ran.Log != "" && validID(v.ID) {
+			card.LogURL = c.logPath(v.ID, s.Name)
+		}
+		p.Stages = append(p.Stages, card)
 	}
 	p.Graph = newGraph(p.Stages)
 	for _, q := range v.Questions[:min(len(v.Questions), maxQuestions)] {
 		p.Questions = append(p.Questions, c.newQuestionPanel(v, q, len(p.Questions)))
 	}
 	for _, d := range v.Decisions[max(0, len(v.Decisions)-maxDecisions):] {
-		p.Decisions = append(p.Decisions, newDecisionRow(d))
+		p.Decisions = append(p.Decisions, newDecisionRow(d, v.DecidedBack(d)))
 	}
 	for _, pr := range v.Problems[:min(len(v.Problems), maxProblems)] {
 		p.Problems = append(p.Problems, newProblemRow(v, pr))
 	}
 	for _, w := range v.Warnings[:min(len(v.Warnings), maxWarnings)] {
-		p.Warnings = append(p.Warnings, capital(line(w.Detail, maxWords)))
+		p.Warnings = append(p.Warnings, warning(w))
 	}
 	p.More = leftOut(v)
 	c.offer(&p, v)
@@ -171,13 +194,25 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 func (c *Console) offer(p *deliveryPage, v pipeline.View) {
 	p.CommentsAt = safeURL(v.MergeRequest.URL)
 	for _, o := range []struct {
-		may  bool
-		verb string
-	}{{v.MayCancel, "cancel"}, {v.MayRetry, "retry"}, {v.MayRollback, "rollback"}} {
+		may         bool
+		verb, words string
+	}{
+		{v.MayCancel, "cancel", "stops the delivery"},
+		{v.MayRetry, "retry", "tries again from what failed"},
+		{v.MayPromote, "promote", "ends the standby now"},
+		{v.MayRollback, "rollback", "brings back what ran before"},
+	} {
 		if o.may {
-			p.Help = append(p.Help, c.mention+" "+o.verb)
+			p.Help = append(p.Help, helpRow{c.mention + " " + o.verb, o.words})
 		}
 	}
+}
+
+func warning(w pipeline.Warning) string {
+	if w.Effect == (pipeline.Retire{}).ActionKind() {
+		return line("What the release before left could not be removed: "+w.Detail, maxWords)
+	}
+	return capital(line(w.Detail, maxWords))
 }
 
 func leftOut(v pipeline.View) []string {
@@ -225,7 +260,11 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 		Anchor: fmt.Sprintf("stage-%d", i+1), Name: line(s.Name, maxLabel), Kind: kindWord(s.Kind), Look: stageLook(s),
 		Environment: line(s.Environment, maxLabel), Namespace: line(s.Namespace, maxLabel), Attempt: s.Attempt,
 		Started: s.Started, Ended: s.Ended, Took: took(s.Started, s.Ended),
-		Previous: line(s.Previous, maxLabel), Now: line(s.Now, maxLabel),
+		Previous: line(s.Previous, maxLabel), Now: line(s.Now, maxLabel), Aftermath: s.Aftermath,
+	}
+	c.Prep = "to"
+	if s.Kind == pipeline.KindRun {
+		c.Prep, c.Previous = "in", "" // it replaces nothing
 	}
 	c.Reason, c.Log = reason(s.Reason)
 	c.Reason = capital(c.Reason)
@@ -243,6 +282,7 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 		c.Where = &link{words, u}
 	}
 	c.Images, c.MoreImages = images(s.Images)
+	c.watch(s)
 	if c.Previous != "" {
 		c.PreviousURL = below(v.Project, "commit", c.Previous)
 	}
@@ -255,20 +295,49 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 	return c
 }
 
+// watch shows the stage's checks, the standby, and how its Kubernetes Job ended.
+func (c *stageCard) watch(s pipeline.StageView) {
+	for _, check := range s.Checks[:min(len(s.Checks), maxChecks)] {
+		c.Checks = append(c.Checks, checkRow{checkLook(check), line(check.Name, maxLabel), capital(line(check.Saw, maxWords))})
+	}
+	switch {
+	case !c.Running:
+	case !s.Standby.IsZero():
+		c.Progress = "The traffic has moved, and " + c.Previous + " is on standby."
+	case unchecked(s):
+		c.Progress = "" // the list of checks says it
+	}
+	if s.Ran != nil {
+		c.Exit = strconv.Itoa(int(s.Ran.ExitCode))
+	}
+}
+
+// unchecked tells that the stage's checks run.
+func unchecked(s pipeline.StageView) bool {
+	return s.Status == pipeline.StageRunning && slices.ContainsFunc(s.Checks, func(c pipeline.CheckView) bool { return c.Word != "passed" })
+}
+
 func deadlineWord(s pipeline.StageView) string {
-	switch s.Kind {
-	case pipeline.KindJudgement:
+	switch {
+	case s.Status == pipeline.StageAsking:
 		return "Expires"
-	case pipeline.KindWait:
+	case s.Kind == pipeline.KindWait:
 		return "Goes on"
-	case pipeline.KindDeploy, pipeline.KindJob, pipeline.KindRollback:
+	case !s.Standby.IsZero():
+		return "Standby ends"
 	}
 	return "Given up"
 }
 
 func whereWords(s pipeline.StageView) string {
-	if s.Kind == pipeline.KindJob {
+	switch s.Kind {
+	case pipeline.KindJob:
 		return "the job in GitLab"
+	case pipeline.KindTrigger:
+		return "the CI pipeline in GitLab"
+	case pipeline.KindNotify:
+		return "the message"
+	case pipeline.KindDeploy, pipeline.KindRun, pipeline.KindRollback, pipeline.KindJudgement, pipeline.KindWait, pipeline.KindValidate:
 	}
 	return firstOf(line(s.Environment, maxLabel), "open")
 }
@@ -306,6 +375,7 @@ func (c *Console) newQuestionPanel(v pipeline.View, q pipeline.Question, i int) 
 		p.Approve += " " + p.Stage
 		p.Reject = c.mention + " reject " + p.Stage + ": the reason"
 	}
+	p.Back = q.Back
 	p.Who = people(q.Approvers)
 	p.Not = people(q.Not)
 	for _, d := range q.Approvals[:min(len(q.Approvals), maxPeople)] {
@@ -332,9 +402,9 @@ func people(rules []string) []string {
 	return out
 }
 
-func newDecisionRow(d pipeline.Decision) decisionRow {
+func newDecisionRow(d pipeline.Decision, back bool) decisionRow {
 	r := decisionRow{
-		Look: decisionLook(d.What), Who: line(d.By.Label(), maxLabel), Name: line(d.By.Name, maxLabel), Via: line(string(d.Via), maxLabel),
+		Look: decisionLook(d.What, back), Who: line(d.By.Label(), maxLabel), Name: line(d.By.Name, maxLabel), Via: line(string(d.Via), maxLabel),
 		Stage: line(d.Stage, maxLabel), At: d.At, Reason: line(d.Reason, maxWords), Rule: line(d.Rule, maxWords),
 	}
 	if d.Attempt > 1 {

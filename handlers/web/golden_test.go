@@ -140,9 +140,14 @@ func TestEveryStatusHasAColourAGlyphAndAWord(t *testing.T) {
 	} {
 		looks["stage "+string(s)] = stageLook(pipeline.StageView{Status: s})
 	}
-	for _, v := range []pipeline.Verb{pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbRetry, pipeline.VerbRollback} {
-		looks["decision "+string(v)] = decisionLook(v)
+	for _, v := range []pipeline.Verb{pipeline.VerbApprove, pipeline.VerbReject, pipeline.VerbCancel, pipeline.VerbRetry, pipeline.VerbRollback, pipeline.VerbPromote} {
+		looks["decision "+string(v)] = decisionLook(v, false)
 	}
+	for _, word := range []string{"passed", "failed", "stopped", "running"} {
+		looks["check "+word] = checkLook(pipeline.CheckView{Word: word})
+	}
+	looks["stage checking"] = stageLook(pipeline.StageView{Status: pipeline.StageRunning, Checks: []pipeline.CheckView{{Word: "running"}}})
+	looks["stage standby"] = stageLook(pipeline.StageView{Status: pipeline.StageRunning, Standby: noon})
 	words := map[string]string{}
 	for name, l := range looks {
 		if !strings.Contains(string(style), "."+l.Tone+" {") && !strings.Contains(string(style), "."+l.Tone+",") {

@@ -52,6 +52,12 @@ func stageLook(s pipeline.StageView) look {
 	case pipeline.StageQueued:
 		return look{"wait", "clock", "Queued"}
 	case pipeline.StageRunning:
+		switch {
+		case unchecked(s):
+			return look{"run", "run", "Checking"}
+		case !s.Standby.IsZero():
+			return look{"run", "clock", "On standby"}
+		}
 		return look{"run", "run", "Running"}
 	case pipeline.StageAsking:
 		return look{"ask", "ask", "Asking"}
@@ -80,7 +86,28 @@ func stageLook(s pipeline.StageView) look {
 	return look{"off", "minus", line(s.Word, maxLabel)}
 }
 
-func decisionLook(v pipeline.Verb) look {
+// checkLook is how a check stands.
+func checkLook(c pipeline.CheckView) look {
+	words := capital(line(c.Word, maxLabel))
+	switch c.Word {
+	case "passed":
+		return look{"ok", "check", words}
+	case "failed":
+		return look{"bad", "cross", words}
+	case "stopped":
+		return look{"off", "stop", words}
+	}
+	return look{"run", "run", words}
+}
+
+// decisionLook is how a decision is shown; back tells that it was about a rollback.
+func decisionLook(v pipeline.Verb, back bool) look {
+	switch {
+	case back && v == pipeline.VerbApprove:
+		return look{"back", "back", "Rolled back"}
+	case back:
+		return look{"off", "ban", "Left as it is"}
+	}
 	switch v {
 	case pipeline.VerbApprove:
 		return look{"ok", "check", "Approved"}
@@ -92,6 +119,8 @@ func decisionLook(v pipeline.Verb) look {
 		return look{"run", "again", "Retried"}
 	case pipeline.VerbRollback:
 		return look{"back", "back", "Rolled back"}
+	case pipeline.VerbPromote:
+		return look{"ok", "skip", "Promoted"}
 	case pipeline.VerbStatus, pipeline.VerbHelp, pipeline.VerbUnknown:
 	}
 	return look{"off", "minus", line(string(v), maxLabel)}
@@ -107,6 +136,14 @@ func kindWord(k pipeline.StageKind) string {
 		return "Wait"
 	case pipeline.KindJob:
 		return "CI job"
+	case pipeline.KindValidate:
+		return "Checks"
+	case pipeline.KindRun:
+		return "Kubernetes Job"
+	case pipeline.KindTrigger:
+		return "CI pipeline"
+	case pipeline.KindNotify:
+		return "Message"
 	case pipeline.KindRollback:
 		return "Rollback"
 	}
@@ -134,7 +171,9 @@ func why(v pipeline.View, word string) (words string, goesOn bool) {
 
 func waitsFor(q pipeline.Question) string {
 	words := line(q.Stage, maxLabel) + " asks"
-	if q.Environment != "" {
+	if q.Back {
+		words += " whether to roll back"
+	} else if q.Environment != "" {
 		words += " before " + line(q.Environment, maxLabel)
 	}
 	switch {

@@ -12,6 +12,7 @@ type memory struct {
 	mu      sync.Mutex
 	views   []pipeline.View // newest first
 	subs    map[chan struct{}]string
+	logs    map[string]string // by delivery and stage
 	err     error
 	renders int
 }
@@ -54,6 +55,19 @@ func (m *memory) Delivery(_ context.Context, id string) (pipeline.View, error) {
 		}
 	}
 	return pipeline.View{}, ErrNotFound
+}
+
+func (m *memory) Log(_ context.Context, id, stage string) (string, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return "", m.err
+	}
+	text, ok := m.logs[id+" "+stage]
+	if !ok {
+		return "", ErrNotFound
+	}
+	return text, nil
 }
 
 func (m *memory) Changes(id string) (<-chan struct{}, func()) {

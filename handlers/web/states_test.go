@@ -22,7 +22,8 @@ func states(now time.Time) []state {
 		{"loading", loading(now)}, {"waiting", waiting(now)}, {"running", running(now)}, {"asking", asking(now)},
 		{"succeeded", succeeded(now)}, {"failed", failed(now)}, {"rolled back", rolledBack(now)}, {"rejected", rejected(now)},
 		{"canceled", canceled(now)}, {"superseded", superseded(now)}, {"invalid", invalid(now)}, {"graph", graphed(now)},
-		{"rollback", rollback(now)}, {"hostile", hostile(now)},
+		{"rollback", rollback(now)}, {"on standby", onStandby(now)}, {"check failed", checkFailed(now)}, {"roll back or not", deciding(now)},
+		{"kubernetes job", runFailed(now)}, {"aftermath", aftermath(now)}, {"hostile", hostile(now)},
 	}
 }
 
@@ -213,6 +214,71 @@ func rollback(now time.Time) pipeline.View {
 }
 
 // hostile is a delivery whose every text tries to be more than text.
+// onStandby: production's traffic has moved, and checks run.
+func onStandby(now time.Time) pipeline.View {
+	v := shop(base(now, pipeline.StatusRunning, ""), pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageRunning)
+	v.MayRollback, v.MayPromote = true, true
+	s := &v.Stages[3]
+	s.Standby, s.Progress = now.Add(18*time.Minute), "smoke passed, error rate failed once, latency is being checked, 9b1cd204 is on standby until 14:23 UTC"
+	s.Deadline = s.Standby
+	s.Checks = []pipeline.CheckView{
+		{Name: "smoke", Icon: "✅", Word: "passed", Saw: "5 of 5 requests were answered as wanted"},
+		{Name: "error rate", Icon: "🔵", Word: "running, 1 failed", Saw: "it is 0.2, at most 0.1 is allowed"},
+		{Name: "latency", Icon: "🔵", Word: "running"},
+	}
+	return decided(v, pipeline.VerbApprove, "linus", "Linus Lindqvist", "")
+}
+
+func checkFailed(now time.Time) pipeline.View {
+	v := onStandby(now)
+	v.Status, v.Reason, v.MayCancel, v.MayPromote, v.MayRetry, v.Ended = pipeline.StatusRolledBack,
+		"stage production failed: check error rate failed: it is 0.2, at most 0.1 is allowed (2 of 6 runs failed); production is back at 9b1cd204", false, false, true, now
+	s := &v.Stages[3]
+	s.Status, s.Word, s.Now, s.Ended, s.Standby, s.Deadline = pipeline.StageRolledBack, "rolled back", "9b1cd204", now, time.Time{}, time.Time{}
+	s.Reason = "check error rate failed: it is 0.2, at most 0.1 is allowed (2 of 6 runs failed)"
+	s.Checks[1].Word, s.Checks[2].Word = "failed", "stopped"
+	v.Warnings = []pipeline.Warning{{Effect: "retire", Detail: "the cluster forbids it: Deployment shop-3f2a91c"}}
+	return v
+}
+
+// deciding: what a migration did does not go back, so people are asked.
+func deciding(now time.Time) pipeline.View {
+	v := shop(base(now, pipeline.StatusRunning, "a container keeps crashing"), pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageAsking)
+	v.MayCancel = false
+	s := &v.Stages[3]
+	s.Deadline, s.Reason = now.Add(23*time.Hour), "a container keeps crashing: pod shop-api-7c9d8 container api, exit code 1\nFATAL no column named price"
+	v.Questions = []pipeline.Question{{
+		Token: "42-17-3f2a91c0/production/1", Stage: "production", Attempt: 1, Ask: "Roll production back to 9b1cd204? What stage migrate did does not go back with it.",
+		Approvers: []string{"group:shop/maintainers"}, Quorum: 1, Expires: s.Deadline, Confirm: true, Environment: "production", Back: true,
+	}}
+	v.Decisions = []pipeline.Decision{{Stage: "production", What: pipeline.VerbApprove, By: policy.Person{Username: "grace"}, Via: pipeline.ViaAPI, At: now, Rule: "group:shop/maintainers"}}
+	return v
+}
+
+func runFailed(now time.Time) pipeline.View {
+	v := shop(base(now, pipeline.StatusFailed, "stage migrate failed"), pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageSucceeded, pipeline.StageFailed)
+	s := &v.Stages[3]
+	s.Name, s.Kind, s.Images, s.Ran = "migrate", pipeline.KindRun, nil, &pipeline.Ran{Job: "migrate-3f2a91c", ExitCode: 3, Log: "blob"}
+	s.Reason = "Kubernetes Job migrate-3f2a91c failed: exit code 3:\nALTER TABLE carts ADD COLUMN price\nERROR: column \"price\" of relation \"carts\" already exists"
+	v.MayRetry, v.MayRollback = true, true
+	return v
+}
+
+// aftermath: a message and a CI pipeline follow a bad end.
+func aftermath(now time.Time) pipeline.View {
+	v := rolledBack(now)
+	v.Status, v.Ended, v.MayRetry = pipeline.StatusRunning, time.Time{}, false
+	v.Stages = append(v.Stages,
+		stage("tell", pipeline.KindNotify, pipeline.StageSucceeded, "production"), stage("repair", pipeline.KindTrigger, pipeline.StageRunning, "tell"))
+	for i := range v.Stages[4:] {
+		s := &v.Stages[4+i]
+		s.Aftermath, s.Attempt, s.Started = true, 1, now.Add(-2*time.Minute)
+	}
+	v.Stages[4].Ended, v.Stages[4].URL = now.Add(-2*time.Minute+time.Second), "https://shop.slack.example.com/archives/C2/p2"
+	v.Stages[5].Progress, v.Stages[5].URL, v.Stages[5].Deadline = "running", "https://gitlab.example.com/shop/api/-/pipelines/9007", now.Add(time.Hour)
+	return v
+}
+
 func hostile(now time.Time) pipeline.View {
 	evil := `"><script>alert(1)</script><img src=x onerror=alert(2)> ` + "\u202edlrow\u202c {{.}} ' on=1"
 	js := "javascript:alert(3)"
@@ -226,6 +292,7 @@ func hostile(now time.Time) pipeline.View {
 		s := &v.Stages[i]
 		s.Name, s.Environment, s.Namespace, s.Progress, s.Reason, s.URL, s.Previous, s.Now = evil, evil, evil, evil, evil+"\n\x1b[31m"+evil, js, evil, evil+"2"
 		s.Needs, s.Images = []string{evil}, []pipeline.Image{{Name: evil, Digest: evil}}
+		s.Checks, s.Ran = []pipeline.CheckView{{Name: evil, Icon: evil, Word: evil, Saw: evil}}, &pipeline.Ran{Job: evil, Log: evil}
 	}
 	v.Questions = []pipeline.Question{{Stage: evil, Ask: evil, Approvers: []string{evil, "group:" + evil}, Not: []string{evil}, Environment: evil, Quorum: 1, Expires: now}}
 	v.Decisions = []pipeline.Decision{{Stage: evil, What: pipeline.Verb(evil), By: policy.Person{Username: evil, Name: evil}, Via: pipeline.Via(evil), Reason: evil, Rule: evil, At: now}}

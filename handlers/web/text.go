@@ -60,7 +60,7 @@ func visible(r rune) rune {
 // reason splits what a stage says into a sentence and the log that follows it.
 func reason(s string) (sentence, log string) {
 	first, rest, _ := strings.Cut(s, "\n")
-	return line(first, maxWords), tail(rest)
+	return strings.TrimSuffix(line(first, maxWords), ":"), tail(rest)
 }
 
 // tail keeps the last lines of a log as they were written, without control characters.

@@ -104,6 +104,33 @@ func (s *source) Delivery(ctx context.Context, id string) (pipeline.View, error)
 	return s.view(ctx, doc)
 }
 
+// Log implements web.Source.
+func (s *source) Log(ctx context.Context, id, stage string) (string, error) {
+	doc, err := s.store.Get(ctx, engine.Delivery(id))
+	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
+		return "", web.ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	d, err := pipeline.DecodeDelivery(doc.Data)
+	if err != nil {
+		return "", err
+	}
+	st := d.Stage(stage)
+	if st == nil || st.Ran == nil || st.Ran.Log == "" {
+		return "", web.ErrNotFound
+	}
+	text, err := s.store.GetBlob(ctx, st.Ran.Log)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", web.ErrNotFound
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the log of stage %s of %s: %w", stage, id, err)
+	}
+	return string(text), nil
+}
+
 func (s *source) view(ctx context.Context, doc store.Document) (pipeline.View, error) {
 	d, err := pipeline.DecodeDelivery(doc.Data)
 	if err != nil {
