@@ -151,7 +151,7 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	b.says(".more", "repair")
 	b.click(".more button")
 	b.told("Approve in Slack")
-	b.click(".slack .actions .danger")
+	b.click(".slack [data-action=reject]")
 	b.await("document.activeElement?.localName === 'textarea'")
 	b.do(chromedp.SendKeys(chromedp.CSS(".dialog textarea"), "not on a Friday"))
 	b.click(".dialog .primary")

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,31 @@ func TestTheStateShowsADeliveryFromTheMergeToProduction(t *testing.T) {
 			t.Errorf("%s runs %+v, want the merged commit", p.Environment, p.Workloads)
 		}
 	}
+	rollsBack(t, r)
+}
+
+// rollsBack presses the button of what was delivered, as somebody who may not, and as somebody who may.
+func rollsBack(t *testing.T, r *rig) {
+	t.Helper()
+	delivered := r.await(t, "the button to roll back", func(s State) bool { return named(s, r.good, "rollback") != "" })
+	back := named(delivered, r.good, "rollback")
+	press := action{User: "mallory", TS: messageOf(delivered, r.good).TS, Button: back}
+	if code, answer := r.post(t, "press", press); code != http.StatusOK {
+		t.Fatalf("press %q as Mallory: %d %s", back, code, answer)
+	}
+	r.await(t, "the refusal", func(s State) bool {
+		return slices.ContainsFunc(s.Slack.Ephemerals, func(m slacksim.Message) bool { return m.EphemeralTo == world.SlackMallory })
+	})
+	press.User = "ada"
+	if code, answer := r.post(t, "press", press); code != http.StatusOK {
+		t.Fatalf("press %q as Ada: %d %s", back, code, answer)
+	}
+	old := delivered.mr(1).SHA[:8]
+	r.await(t, "the release before", func(s State) bool {
+		return s.Deliveries[0].Rollback && s.Deliveries[0].Finished && slices.ContainsFunc(s.Places, func(p Place) bool {
+			return p.Environment == "production" && len(p.Workloads) == 1 && strings.HasSuffix(p.Workloads[0].Images[0], old)
+		})
+	})
 }
 
 func TestABrokenMainBranchTakesTheRepairOnly(t *testing.T) {
@@ -259,10 +285,12 @@ func (s State) mr(iid int64) MergeRequest {
 }
 
 // button is the one that approves a merge request's delivery, "" while there is none.
-func button(s State, iid int64) string {
+func button(s State, iid int64) string { return named(s, iid, "approve") }
+
+func named(s State, iid int64, actionID string) string {
 	for _, b := range messageOf(s, iid).Blocks {
 		for _, e := range b.Elements {
-			if e.ActionID == "approve" {
+			if e.ActionID == actionID {
 				return b.ID + "/" + e.ActionID
 			}
 		}

@@ -40,7 +40,7 @@ function element(e, b, m, c) {
   const about = m.metadata?.event_payload?.id?.split("-")[1];
   const next = c.sc.next === "approve:" + about && e.action_id === "approve";
   const press = () => c.act("press", { ts: m.ts, button: b.block_id + "/" + e.action_id });
-  return h("button", { key: e.action_id, class: e.style || "", "data-next": next, onclick: () => {
+  return h("button", { key: e.action_id, class: e.style || "", "data-next": next, "data-action": e.action_id, onclick: () => {
     if (e.url) return window.open(e.url, "_blank", "noopener");
     if (!e.confirm) return press();
     c.ui.confirm = { ...e.confirm, yes: press };
