@@ -26,9 +26,13 @@ func offers(v pipeline.View) []Offer {
 	if s == nil {
 		return nil
 	}
-	environment, from, to := Line(s.Environment, maxLabel), pipeline.Short(v.SHA), s.Previous
+	environment, from, to := Line(s.Environment, maxLabel), pipeline.Short(v.SHA), Line(s.Previous, maxLabel)
+	release := to
+	if !shortForm.MatchString(release) {
+		release = "" // what ran before was no release, and has no other name here than "before"
+	}
 	back := Offer{
-		What: pipeline.VerbRollback, Token: offerToken(pipeline.VerbRollback, v.ID, to, s.Environment), Label: "Roll back " + environment,
+		What: pipeline.VerbRollback, Token: offerToken(pipeline.VerbRollback, v.ID, release, s.Environment), Label: "Roll back " + environment,
 		Danger: true, Ask: "Roll " + environment + " back?", More: fmt.Sprintf("%s goes back from %s to %s.", environment, from, to),
 	}
 	if !standby {
@@ -63,8 +67,8 @@ func offered(v pipeline.View) (s *pipeline.StageView, standby bool) {
 		if s.Kind != pipeline.KindDeploy || s.Status != pipeline.StageSucceeded || s.Now == "" {
 			continue
 		}
-		if s.Previous == "" || s.Previous == s.Now {
-			return nil, false // there is nothing to go back to, or a command has to say what
+		if !shortForm.MatchString(s.Previous) || s.Previous == s.Now {
+			return nil, false // there is no release to go back to, or a command has to say which
 		}
 		return s, false
 	}
@@ -87,7 +91,7 @@ func ParseOffer(token string) (delivery string, r pipeline.Request, err error) {
 	}
 	r = pipeline.Request{What: pipeline.Verb(parts[0]), Release: parts[2], Environment: parts[3]}
 	switch {
-	case r.What == pipeline.VerbRollback && shortForm.MatchString(r.Release), r.What == pipeline.VerbPromote && r.Release == "":
+	case r.What == pipeline.VerbRollback && (r.Release == "" || shortForm.MatchString(r.Release)), r.What == pipeline.VerbPromote && r.Release == "":
 		return parts[1], r, nil
 	}
 	return "", pipeline.Request{}, errors.New("parse offer: want a rollback to a release, or a promotion")

@@ -47,6 +47,8 @@ func TestOffersAreMadeWhereTheyCanBeKept(t *testing.T) {
 		{"under way", edited(standby(), func(v *pipeline.View) { v.Stages[0].Standby = time.Time{} }), ""},
 		{"not to be rolled back", edited(deployed(), func(v *pipeline.View) { v.MayRollback = false }), ""},
 		{"the first release", edited(deployed(), func(v *pipeline.View) { v.Stages[0].Previous = "" }), ""},
+		{"on standby is what was no release", edited(standby(), func(v *pipeline.View) { v.Stages[0].Previous = "Deployment shop" }), "Promote now, Roll back review/eu"},
+		{"it took over from what was no release", edited(deployed(), func(v *pipeline.View) { v.Stages[0].Previous = "Deployment shop" }), ""},
 		{"the same commit once more", edited(deployed(), func(v *pipeline.View) { v.Stages[0].Previous = "3f2a91c0" }), ""},
 		{"nothing was changed", edited(deployed(), func(v *pipeline.View) { v.Stages[0].Now = "" }), ""},
 		{"failed", edited(deployed(), func(v *pipeline.View) { v.Status = pipeline.StatusFailed }), ""},
@@ -88,6 +90,7 @@ func TestAnOfferSaysFromWhatToWhat(t *testing.T) {
 func TestOffersAreReadBack(t *testing.T) {
 	for token, want := range map[string]pipeline.Request{
 		"rollback/7-12-3f2a91c0/1a2b3c4d/review/eu": {What: pipeline.VerbRollback, Release: "1a2b3c4d", Environment: "review/eu"},
+		"rollback/7-12-3f2a91c0//production":        {What: pipeline.VerbRollback, Environment: "production"},
 		"promote/7-12-3f2a91c0//production":         {What: pipeline.VerbPromote, Environment: "production"},
 	} {
 		delivery, got, err := ParseOffer(token)
@@ -96,7 +99,7 @@ func TestOffersAreReadBack(t *testing.T) {
 		}
 	}
 	for _, token := range []string{
-		"", "7-12-3f2a91c0/go-live/1", "rollback/7-12-3f2a91c0/production", "rollback/7-12-3f2a91c0//production", "rollback//1a2b3c4d/production",
+		"", "7-12-3f2a91c0/go-live/1", "rollback/7-12-3f2a91c0/production", "rollback/7-12-3f2a91c0/Deployment shop/production", "rollback//1a2b3c4d/production",
 		"rollback/7-12-3f2a91c0/1a2b3c4d/", "promote/7-12-3f2a91c0/1a2b3c4d/production", "cancel/7-12-3f2a91c0//production",
 		"approve/7-12-3f2a91c0//production", "rollback/7-12-3f2a91c0/../production", "/7-12-3f2a91c0//production",
 	} {

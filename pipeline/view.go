@@ -171,17 +171,16 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 
 // doing says what is done in a phase of which nothing else tells, "" for the other phases.
 func (s *StageState) doing() string {
-	release := func(r *Release) string {
-		if r == nil {
-			return ""
-		}
-		return " to " + Short(r.SHA)
-	}
 	switch s.Phase {
 	case PhaseSwitching:
-		return "the traffic is being moved" + release(s.Release)
+		if s.Release != nil {
+			return "the traffic is being moved to " + Short(s.Release.SHA)
+		}
 	case PhaseReturning:
-		return "the traffic is being moved back" + release(s.Target)
+		if s.Target != nil {
+			return "the traffic is being moved back to " + Short(s.Target.SHA)
+		}
+		return "the traffic is being moved back to " + s.before()
 	case PhaseRetiring:
 		return "what the release before left is being removed"
 	case PhaseClearing:

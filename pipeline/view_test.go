@@ -70,6 +70,7 @@ func TestAStageSaysWhatItIsDoingAlsoWhereNothingTellsOfIt(t *testing.T) {
 	}{
 		{"traffic moves", pipeline.StageState{Phase: pipeline.PhaseSwitching, Release: &pipeline.Release{SHA: "3f2a91c04b7d"}}, "the traffic is being moved to 3f2a91c0"},
 		{"traffic moves back", pipeline.StageState{Phase: pipeline.PhaseReturning, Target: &pipeline.Release{SHA: "1b2c3d4e5f60"}}, "the traffic is being moved back to 1b2c3d4e"},
+		{"traffic moves back to what was no release", pipeline.StageState{Phase: pipeline.PhaseReturning, Adopted: "Deployment shop"}, "the traffic is being moved back to Deployment shop"},
 		{"the release before goes", pipeline.StageState{Phase: pipeline.PhaseRetiring}, "what the release before left is being removed"},
 		{"what was undone goes", pipeline.StageState{Phase: pipeline.PhaseClearing}, "what was undone is being removed"},
 		{"something tells of it", pipeline.StageState{Phase: pipeline.PhaseSwitching, Progress: "1 of 2 Services"}, "1 of 2 Services"},

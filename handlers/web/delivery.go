@@ -2,6 +2,7 @@ package web
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -283,16 +284,21 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 	}
 	c.Images, c.MoreImages = images(s.Images)
 	c.watch(s)
-	if c.Previous != "" {
-		c.PreviousURL = below(v.Project, "commit", c.Previous)
-	}
-	if c.Now != "" {
-		c.NowURL = below(v.Project, "commit", c.Now)
-		if c.Previous != "" && c.Previous != c.Now {
-			c.Compare = below(v.Project, "compare", c.Previous+"..."+c.Now)
-		}
+	c.PreviousURL, c.NowURL = commitURL(v.Project, c.Previous), commitURL(v.Project, c.Now)
+	if c.PreviousURL != "" && c.NowURL != "" && c.Previous != c.Now {
+		c.Compare = below(v.Project, "compare", c.Previous+"..."+c.Now)
 	}
 	return c
+}
+
+var commitForm = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
+
+// commitURL leads to a commit, "" if it is none: what Slipway took over from was no release.
+func commitURL(p pipeline.Project, sha string) string {
+	if !commitForm.MatchString(sha) {
+		return ""
+	}
+	return below(p, "commit", sha)
 }
 
 // watch shows the stage's checks, the standby, and how its Kubernetes Job ended.

@@ -75,3 +75,16 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+// What Slipway took over from is named in words, which lead to no commit.
+func TestOnlyCommitsLeadToCommits(t *testing.T) {
+	v := onStandby(noon)
+	for previous, want := range map[string]string{"9b1cd204": "https://gitlab.example.com/shop/api/-/commit/9b1cd204", "Deployment shop": "", "": ""} {
+		s := v.Stages[0]
+		s.Previous = previous
+		c := newStageCard(v, s, 0)
+		if c.PreviousURL != want || (c.Compare == "") != (want == "") {
+			t.Errorf("%q leads to %q, and is compared by %q", previous, c.PreviousURL, c.Compare)
+		}
+	}
+}
