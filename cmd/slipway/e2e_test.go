@@ -23,7 +23,7 @@ func TestMergedMergeRequestIsDelivered(t *testing.T) {
 				r.Errorf("the note does not say %q:\n%s", want, note)
 			}
 		}
-		m := r.awaitNoButtons(iid)
+		m := r.awaitNoQuestion(iid)
 		if versions := r.world.Slack.History(m.Channel, m.TS); len(versions) < 3 {
 			r.Errorf("the message was edited %d times, want after every change", len(versions)-1)
 		}
@@ -120,7 +120,7 @@ func TestTwoMergesAtOnceTakeTurns(t *testing.T) {
 		r.ok(r.world.AwaitNote(r.within(), a, "**Superseded**"))
 		r.runs(r.staging, newer)
 		r.runs(r.prod, newer)
-		r.awaitNoButtons(a)
+		r.awaitNoQuestion(a)
 		r.checkOnce()
 		r.checkDatabase()
 	})

@@ -180,7 +180,7 @@ func TestSlackIsAway(t *testing.T) {
 			r.awaitSettled(sha, map[string]string{"staging": "success", "production": "success"}, allDone)
 			if name == "invalid_auth" { // the token is replaced: what was held back is told
 				r.world.Slack.ClearFaults()
-				r.awaitNoButtons(iid)
+				r.awaitNoQuestion(iid)
 				r.awaitPage(r.page(iid, sha), "no warning", func(_ int, text string) bool { return !strings.Contains(plain(text), words) })
 			}
 			r.checkOnce()
@@ -206,7 +206,7 @@ func TestSlackFailsAndNothingIsSaidTwice(t *testing.T) {
 		}
 		iid, sha := r.deliver(fmt.Sprintf("Change %d", i), fmt.Sprintf("change-%d", i))
 		r.awaitSettled(sha, map[string]string{"staging": "success", "production": "success"}, allDone)
-		r.awaitNoButtons(iid)
+		r.awaitNoQuestion(iid)
 		r.world.Slack.ClearFaults()
 	}
 	messages, replies := 0, map[string]int{}

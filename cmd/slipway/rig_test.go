@@ -430,8 +430,8 @@ func (r *rig) client() kubernetes.Interface {
 	return client
 }
 
-// awaitNoButtons waits until the merge request's message asks nothing more.
-func (r *rig) awaitNoButtons(iid int64) slacksim.Message {
+// awaitNoQuestion waits until the merge request's message asks nothing more.
+func (r *rig) awaitNoQuestion(iid int64) slacksim.Message {
 	r.Helper()
 	var m slacksim.Message
 	err := r.world.Slack.Await(r.within(), func(slacksim.Snapshot) bool {
