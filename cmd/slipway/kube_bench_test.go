@@ -309,10 +309,10 @@ func BenchmarkNextStep(b *testing.B) {
 	n, f := 0, figures{}
 	for b.Loop() {
 		n++
-		iid := r.change(n, stages, map[string]string{"next/next.yaml": fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: next}\ndata: {n: %q}\n", fmt.Sprint(n))})
+		iid := r.change(n, stages, map[string]string{"next/next.yaml": fmt.Sprintf("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: next}\ndata: {round: %q}\n", fmt.Sprint(n))})
 		sha := r.merge(iid)
 		ready := o.when(r, "the pods", func() bool { return o.available("shop", image(sha)) })
-		written := o.when(r, "the next stage", func() bool { return o.configs["next"] != nil && o.configs["next"].Data["n"] == fmt.Sprint(n) })
+		written := o.when(r, "the next stage", func() bool { return o.configs["next"] != nil && o.configs["next"].Data["round"] == fmt.Sprint(n) })
 		f.add("available-to-next-write", written.Sub(ready))
 		r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
 	}
