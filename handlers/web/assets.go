@@ -49,7 +49,7 @@ func newAssets() (*assets, error) {
 		a.byPath[hashed] = asset{body, kind}
 		a.path[name] = hashed
 	}
-	for _, f := range []struct{ name, kind string }{{"style.css", "text/css; charset=utf-8"}, {"live.js", "text/javascript; charset=utf-8"}} {
+	for _, f := range []struct{ name, kind string }{{"style.css", "text/css; charset=utf-8"}, {"live.js", "text/javascript; charset=utf-8"}, {"wish.js", "text/javascript; charset=utf-8"}} {
 		body, err := assetFiles.ReadFile("assets/" + f.name)
 		if err != nil {
 			return nil, fmt.Errorf("read asset %s: %w", f.name, err)

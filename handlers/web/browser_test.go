@@ -3,6 +3,8 @@ package web
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -239,5 +241,43 @@ func TestABrowserSeesWhatRunsWhere(t *testing.T) {
 	m.mu.Unlock()
 	m.tell("42/production")
 	b.await(`document.querySelector(".status.bad") && document.getElementById("announce").textContent === "Degraded. 1 of 2 pods ready."`)
+	b.quiet()
+}
+
+func TestPeopleAskForARollbackOnTheEnvironmentsPage(t *testing.T) {
+	m := newMemory()
+	a := &atlas{memory: m, all: []EnvironmentView{healthyShop(time.Now())}}
+	c, err := New(Options{Source: m, Environments: a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 2)
+	mux := http.NewServeMux()
+	mux.Handle("/", c)
+	mux.HandleFunc("POST /api/rollback", func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // a short one is a failed comparison
+		asked <- r.Header.Get("Authorization") + " " + r.Header.Get("Cookie") + string(body)
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write([]byte(`{"taken":false,"answer":"@mallory <b>may not</b>"}`))
+	})
+	b, _ := newBrowser(t, m)
+	srv := httptest.NewServer(mux)
+	defer srv.Close()
+	defer b.do(chromedp.Navigate("about:blank"))
+	b.do(chromedp.Navigate(srv.URL + "/environments/42/production"))
+	b.await(`document.querySelector("#rollback form")`)
+	b.eval(`(() => { const f = document.querySelector("#rollback form").elements;
+		f.release.selectedIndex = 1; f.reason.value = "orders fail"; f.token.value = " glpat-x "; return ""; })()`)
+	b.do(chromedp.Click(chromedp.CSS("#rollback button")))
+	b.await(`document.querySelector("#rollback output").textContent === "@mallory <b>may not</b>"`)
+	got := <-asked
+	for _, want := range []string{"Bearer glpat-x", `"project":"shop/web"`, `"environment":"production"`, `"release":"42-12-3f2a91c0/production/1"`, `"reason":"orders fail"`, `"key":"`} {
+		if !strings.Contains(got, want) {
+			t.Errorf("asked %s, without %s", got, want)
+		}
+	}
+	if token := b.eval(`document.querySelector("#rollback form").elements.token.value`); token != "" {
+		t.Errorf("the token is kept: %q", token)
+	}
 	b.quiet()
 }

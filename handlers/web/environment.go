@@ -36,6 +36,7 @@ type environmentPage struct {
 	Drift              driftPanel
 	Events             []happeningRow
 	Releases           []releaseRow
+	Back               *rollbackForm // nil if there is nothing to go back to
 	Links              []link
 }
 
@@ -75,6 +76,12 @@ type releaseRow struct {
 	Look     look
 	Images   []string
 	Command  string // that goes back to it, "" if it cannot be gone back to
+}
+
+// rollbackForm asks for a rollback by the API, in the name of whoever has the token.
+type rollbackForm struct {
+	Project, Environment string
+	Releases             []releaseRow // that can be gone back to
 }
 
 type driftPanel struct {
@@ -127,6 +134,7 @@ func (c *Console) newEnvironmentPage(e EnvironmentView) environmentPage {
 	for i := len(e.Releases) - 1; i >= 0 && len(p.Releases) < maxReleases; i-- {
 		p.Releases = append(p.Releases, c.newReleaseRow(e, e.Releases[i], i == len(e.Releases)-1))
 	}
+	p.Back = newRollbackForm(e, p.Releases)
 	if len(p.Releases) > 0 {
 		p.Current = &p.Releases[0]
 	}
@@ -263,6 +271,21 @@ func (c *Console) newReleaseRow(e EnvironmentView, r pipeline.Release, current b
 		row.Command = "slipway rollback " + quoted(e.Name) + " --to " + quoted(r.ID) + " --project " + quoted(firstOf(e.Project.Path, strconv.FormatInt(e.Environment.Project, 10)))
 	}
 	return row
+}
+
+func newRollbackForm(e EnvironmentView, releases []releaseRow) *rollbackForm {
+	f := &rollbackForm{Project: e.Project.Path, Environment: e.Name}
+	seen := map[string]bool{}
+	for _, r := range releases {
+		if r.Command != "" && !seen[r.ID] {
+			f.Releases = append(f.Releases, r)
+		}
+		seen[r.ID] = true
+	}
+	if f.Project == "" || len(f.Releases) == 0 {
+		return nil
+	}
+	return f
 }
 
 // quoted is a word as a shell takes it for one, whatever is in it.
