@@ -91,6 +91,12 @@ bench: ## Run the benchmarks and print medians with benchstat (COUNT=6, minutes)
 	@uptime
 	go run $(BENCHSTAT) bin/bench.txt
 
+.PHONY: bench-cluster
+bench-cluster: controlplane ## Measure the whole program on the real control plane, with its floor (ROUNDS=9, minutes)
+	@uptime
+	go test -run '^$$' -bench 'BlueGreen|NextStep|TwoHundred' -benchtime $(or $(ROUNDS),9)x -timeout 60m ./cmd/slipway
+	@uptime
+
 .PHONY: golden
 golden: ## Rewrite the golden files; read the diff
 	go test ./... -run Golden -update
