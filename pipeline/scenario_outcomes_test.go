@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/pipelinetest"
@@ -47,6 +48,8 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 			applied.Adopted = words[1]
 			e = applied
 		}
+	case "open", "closed", "merged": // what GitLab says of the merge request
+		e = pipeline.MergeRequestSeen{Open: words[0] == "open", Merged: words[0] == "merged", Ended: s.world.Now.Truncate(time.Minute)}
 	case "serving":
 		e = pipeline.Restored{Stage: stage, Attempt: attempt, Serving: true}
 	case "job":

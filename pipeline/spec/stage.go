@@ -44,7 +44,7 @@ func (s *Stage) does(kind pipeline.StageKind) bool {
 		return s.Notify != nil
 	case pipeline.KindValidate:
 		return s.Validate != nil
-	case pipeline.KindRollback: // not written in files
+	case pipeline.KindRollback, pipeline.KindTearDown: // not written in files
 	}
 	return false
 }
