@@ -148,7 +148,9 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		sv.Reason = ""
 	}
 	if rules, ok := plan.Environments[sv.Environment]; ok {
-		sv.URL, sv.Namespace = rules.URL, rules.Namespace
+		if sv.Namespace = rules.Namespace; def.Kind != KindTearDown {
+			sv.URL = rules.URL
+		}
 	}
 	if s.Job.URL != "" {
 		sv.URL = s.Job.URL
