@@ -220,7 +220,7 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 		}
 	case pipeline.KindWait:
 		st.Wait = &pipeline.Wait{For: time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes")) * time.Minute}
-	case pipeline.KindJob, pipeline.KindRollback:
+	case pipeline.KindJob, pipeline.KindRollback, pipeline.KindTearDown:
 		st.Job = &pipeline.Job{Name: "job-" + name}
 	}
 	return st

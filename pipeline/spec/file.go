@@ -46,7 +46,7 @@ type Aftermath struct {
 type Review struct {
 	// Start when the CI pipeline of the commit has passed (pipeline), or when it was pushed (push).
 	After pipeline.After `json:"after,omitempty" yaml:"after,omitempty" jsonschema:"enum=pipeline,enum=push,default=pipeline"`
-	// What happens, in order: deploy, run, job, wait, notify and validate.
+	// What happens, in order: deploy, run, wait, notify and validate.
 	Stages []Stage `json:"stages" yaml:"stages" jsonschema:"minItems=1,maxItems=50"`
 }
 

@@ -165,9 +165,10 @@ func (c *checker) checkAfter(path string, s *Stage, kind pipeline.StageKind) {
 }
 
 // checkReview refuses what a review cannot do: nobody waits for it, and nothing is kept for
-// its way back.
+// its way back. Jobs and CI pipelines would run as Slipway's own user, by the word of whoever
+// can push a branch.
 func (c *checker) checkReview(path string, s *Stage, kind pipeline.StageKind) {
-	able := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindJob, pipeline.KindWait, pipeline.KindNotify, pipeline.KindValidate}
+	able := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindWait, pipeline.KindNotify, pipeline.KindValidate}
 	if !slices.Contains(able, kind) {
 		c.add(path+"."+string(kind), fmt.Sprintf("a stage of review cannot be a %s", kind), "use one of "+words(able))
 	}
