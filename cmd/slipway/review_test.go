@@ -199,3 +199,24 @@ func (r *rig) resendLost() {
 		}
 	}
 }
+
+func TestNobodyReviewsWhereTheOperatorHasNoReviewEnvironment(t *testing.T) {
+	r := newRig(t, "sim")
+	r.start()
+	iid := r.propose("Add carts", "carts")
+	r.ok(r.world.GitLab.Quiet(r.within()))
+	answers := 0
+	for _, d := range r.world.GitLab.Deliveries() {
+		if d.Event == "Merge Request Hook" && strings.Contains(d.Answer, "the project has no review environment") {
+			answers++
+		}
+	}
+	if notes := r.notes(iid); answers != 1 || len(notes) != 0 {
+		t.Errorf("%d hooks were answered so, and there are notes %q", answers, notes)
+	}
+	for _, req := range r.world.GitLab.Requests() {
+		if strings.Contains(req.Path, fmt.Sprintf("merge_requests/%d", iid)) {
+			t.Errorf("GitLab was asked: %s %s", req.Method, req.Path)
+		}
+	}
+}
