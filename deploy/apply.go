@@ -200,7 +200,7 @@ func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits man
 // sourceOf is what a deploy renders. Whether definitions of custom resources are allowed is the place's to say.
 func sourceOf(plan *pipeline.Plan, d pipeline.Deploy) manifest.Source {
 	source := manifest.Source{
-		Path: d.Manifests, Images: d.Images, CRDs: true,
+		Path: d.Manifests, Images: d.Images, Hosts: d.Hosts, Review: plan.Environments[d.Environment].Slug, CRDs: true,
 		Application: plan.Application, Namespace: plan.Environments[d.Environment].Namespace,
 	}
 	if d.Helm != nil {

@@ -61,6 +61,8 @@ type Claim struct {
 	Delivery string
 	// Release: only what was last applied for this release; "" is any.
 	Release string
+	// Review: also what carries this review's label, such as the volume claims that a StatefulSet made.
+	Review string
 	// Volumes: volume claims, too.
 	Volumes bool
 	// Alone: only what nobody else than Slipway manages, so what was not there before Slipway came.

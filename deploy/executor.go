@@ -59,7 +59,7 @@ type Options struct {
 	Registry Registry
 }
 
-// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, RunJob and StopJob.
+// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob and StopJob.
 type Executor struct {
 	Options
 }
@@ -91,6 +91,8 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		event, err = e.retire(ctx, t, a)
 	case pipeline.Remove:
 		err = e.remove(ctx, t, a)
+	case pipeline.TearDown:
+		event, err = e.tearDown(ctx, t, a)
 	case pipeline.RunJob:
 		event, err = e.runJob(ctx, t, a)
 	case pipeline.StopJob:

@@ -132,6 +132,9 @@ func (e *Executor) jobFor(ctx context.Context, t *pipeline.Task, run pipeline.Ru
 		if err := where.within(set); err != nil {
 			return oneJob{}, err
 		}
+		if slug := t.Plan.Environments[run.Environment].Slug; slug != "" && run.Job != "" {
+			run.Job += "-" + slug // as the objects of a review are called
+		}
 	}
 	job, needs, err := pickJob(set, run)
 	if err != nil {

@@ -17,21 +17,22 @@ const (
 )
 
 func (c *Client) lookAtCI(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
-	ci, err := c.newestCI(ctx, t.Delivery.Project.ID, t.Delivery.SHA, ref(t))
+	ci, err := c.newestCI(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	return pipeline.CISeen{CI: ci}, nil
 }
 
-// newestCI is the commit's newest CI pipeline on the branch, the zero value if there is none.
-func (c *Client) newestCI(ctx context.Context, project int64, sha, ref string) (pipeline.CIPipeline, error) {
+// newestCI is the newest CI pipeline of the delivery's commit, the zero value if there is none.
+func (c *Client) newestCI(ctx context.Context, t *pipeline.Task) (pipeline.CIPipeline, error) {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
+	project, sha, ref := t.Delivery.Project.ID, t.Delivery.SHA, ref(t)
 	opt := &api.ListProjectPipelinesOptions{
 		SHA: &sha, OrderBy: new("id"), Sort: new("desc"), ListOptions: api.ListOptions{PerPage: 50},
 	}
-	if ref != "" {
+	if ref != "" && !t.Delivery.Review { // a review's may be of its branch or of its merge request
 		opt.Ref = &ref
 	}
 	list, resp, err := c.api.Pipelines.ListProjectPipelines(project, opt, api.WithContext(ctx))
@@ -39,7 +40,7 @@ func (c *Client) newestCI(ctx context.Context, project int64, sha, ref string) (
 		return pipeline.CIPipeline{}, c.failed(ctx, call{doing: "look at the CI pipelines", needs: "Reporter"}, resp, err)
 	}
 	for _, p := range list { // the newest first
-		if !branchSource(p.Source) || p.SHA != sha {
+		if !runsFor(&t.Delivery, ref, p) || p.SHA != sha {
 			continue
 		}
 		if p.Source == string(api.PipelineSourceAPI) {
@@ -63,7 +64,7 @@ func (c *Client) ciID(ctx context.Context, t *pipeline.Task) (int64, error) {
 	if t.Delivery.CI.ID != 0 {
 		return t.Delivery.CI.ID, nil
 	}
-	ci, err := c.newestCI(ctx, t.Delivery.Project.ID, t.Delivery.SHA, ref(t))
+	ci, err := c.newestCI(ctx, t)
 	return ci.ID, err
 }
 

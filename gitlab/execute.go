@@ -8,7 +8,7 @@ import (
 )
 
 // Execute carries out the effects that are GitLab's: LookAtCI, Identify, PlayJob, LookAtJob,
-// StartPipeline, LookAtPipeline, WriteNote, WriteStatus, WriteDeployment, and Answer for a
+// StartPipeline, LookAtPipeline, LookAtMergeRequest, StopEnvironment, WriteNote, WriteStatus, WriteDeployment, and Answer for a
 // request that came by a comment.
 // Every other effect is a permanent failure.
 func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
@@ -25,6 +25,10 @@ func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 		return c.startPipeline(ctx, t, do)
 	case pipeline.LookAtPipeline:
 		return c.lookAtPipeline(ctx, t, do)
+	case pipeline.LookAtMergeRequest:
+		return c.lookAtMergeRequest(ctx, t)
+	case pipeline.StopEnvironment:
+		return nil, c.stopEnvironment(ctx, t, do)
 	case pipeline.WriteNote:
 		return c.writeNote(ctx, t)
 	case pipeline.WriteStatus:

@@ -26,6 +26,7 @@ type Routed struct {
 type Find struct {
 	Project      int64
 	MergeRequest int64  // its newest delivery is meant
+	Reviews      bool   // all review deliveries of the merge request are meant
 	SHA          string // in full
 	ShortSHA     string // where the hook has no more: [Client.CommitSHA] finds the whole
 }
@@ -51,18 +52,22 @@ func (c *Client) Events(hook webhook.Hook) ([]Routed, string) {
 }
 
 func (c *Client) mergeEvents(h webhook.MergeRequest) ([]Routed, string) {
-	if h.Action != webhook.ActionMerge {
-		return nil, "the merge request was not merged"
+	reviews := c.reviewEvents(h)
+	switch {
+	case h.Action != webhook.ActionMerge && len(reviews) == 0:
+		return nil, "the merge request was neither merged nor closed, and has no new commit of the project's own"
+	case h.Action != webhook.ActionMerge:
+		return reviews, ""
 	}
 	mr := pipeline.MergeRequest{
 		IID: h.IID, Title: h.Title, URL: c.own(h.URL), SourceBranch: h.SourceBranch, TargetBranch: h.TargetBranch,
 		AuthorID: h.AuthorID, MergedByID: h.User.ID, MergedBy: h.User.Username,
 	}
-	return []Routed{{
+	return append([]Routed{{
 		Delivery: pipeline.DeliveryID(h.Project.ID, h.IID, h.MergeSHA),
 		Key:      fmt.Sprintf("merge/%d/%d/%s", h.Project.ID, h.IID, h.MergeSHA),
 		Event:    pipeline.Merged{Project: c.hookProject(h.Project), MergeRequest: mr, SHA: h.MergeSHA},
-	}}, ""
+	}}, reviews...), ""
 }
 
 func (c *Client) hookProject(p webhook.Project) pipeline.Project {
@@ -82,7 +87,7 @@ func (c *Client) ciEvents(h webhook.Pipeline) ([]Routed, string) {
 	switch {
 	case h.Tag:
 		return nil, "the CI pipeline is for a tag"
-	case !branchSource(h.Source):
+	case !branchSource(h.Source) && h.Source != "merge_request_event":
 		return nil, "the CI pipeline is not the one of a merge"
 	}
 	ci := pipeline.CIPipeline{ID: h.ID, Status: h.Status}

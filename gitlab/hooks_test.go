@@ -38,6 +38,9 @@ func TestHooksBecomeEvents(t *testing.T) {
 	project := webhook.Project{ID: 42, Path: "shop/api", WebURL: "https://gitlab.example.com/shop/api", DefaultBranch: "main"}
 	ours := pipeline.Project{ID: 42, Path: "shop/api", URL: "https://gitlab.example.com/shop/api", DefaultBranch: "main"}
 	ada := webhook.User{ID: 3, Username: "ada"}
+	const nothing = "the merge request was neither merged nor closed, and has no new commit of the project's own"
+	reviews := gitlab.Find{Project: 42, MergeRequest: 7, Reviews: true}
+	proposed := pipeline.Proposed{Project: ours, SHA: sha, MergeRequest: pipeline.MergeRequest{IID: 7, SourceBranch: "carts"}}
 	tests := []struct {
 		name string
 		hook webhook.Hook
@@ -50,9 +53,24 @@ func TestHooksBecomeEvents(t *testing.T) {
 			[]gitlab.Routed{{
 				Delivery: "42-7-abababab", Key: "merge/42/7/" + sha,
 				Event: pipeline.Merged{Project: ours, SHA: sha, MergeRequest: pipeline.MergeRequest{IID: 7, Title: "Add carts", TargetBranch: "main", AuthorID: 5, MergedByID: 3, MergedBy: "ada"}},
-			}}, "",
+			}, {Find: reviews, Event: pipeline.Closed{}}}, "",
 		},
-		{"an update of a merge request is nothing", webhook.MergeRequest{Project: project, Action: "update", IID: 7}, nil, "the merge request was not merged"},
+		{"an update without a commit is nothing", webhook.MergeRequest{Project: project, Action: "update", IID: 7, HeadSHA: sha}, nil, nothing},
+		{"an approval is nothing", webhook.MergeRequest{Project: project, Action: "approved", IID: 7, HeadSHA: sha, OldRev: sha}, nil, nothing},
+		{"a fork's merge request has no review", webhook.MergeRequest{Project: project, Action: "open", IID: 7, HeadSHA: sha, SourceProject: 43}, nil, nothing},
+		{"a closed merge request ends its reviews", webhook.MergeRequest{Project: project, Action: "close", IID: 7}, []gitlab.Routed{{Find: reviews, Event: pipeline.Closed{}}}, ""},
+		{
+			"a merge request that is opened starts a review", webhook.MergeRequest{Project: project, Action: "open", IID: 7, HeadSHA: sha, SourceProject: 42, SourceBranch: "carts", UpdatedAt: "now"},
+			[]gitlab.Routed{{Delivery: "42-7-abababab-review", Key: "review/42-7-abababab-review/" + sha, Event: proposed}}, "",
+		},
+		{
+			"a commit that is pushed starts a review of its own", webhook.MergeRequest{Project: project, Action: "update", IID: 7, HeadSHA: sha, OldRev: sha, SourceBranch: "carts", UpdatedAt: "now"},
+			[]gitlab.Routed{{Delivery: pipeline.ReviewID(42, 7, sha, "now"), Key: "review/" + pipeline.ReviewID(42, 7, sha, "now") + "/" + sha, Event: proposed}}, "",
+		},
+		{
+			"one that is reopened does, too, with the commit that it had", webhook.MergeRequest{Project: project, Action: "reopen", IID: 7, HeadSHA: sha, SourceBranch: "carts", UpdatedAt: "later"},
+			[]gitlab.Routed{{Delivery: pipeline.ReviewID(42, 7, sha, "later"), Key: "review/" + pipeline.ReviewID(42, 7, sha, "later") + "/" + sha, Event: proposed}}, "",
+		},
 		{
 			"a CI pipeline makes us look", webhook.Pipeline{Project: project, ID: 900, SHA: sha, Ref: "main", Source: "push", Status: "success"},
 			[]gitlab.Routed{{
@@ -60,7 +78,13 @@ func TestHooksBecomeEvents(t *testing.T) {
 				Event: pipeline.CIChanged{CI: pipeline.CIPipeline{ID: 900, Status: "success", URL: ours.URL + "/-/pipelines/900"}},
 			}}, "",
 		},
-		{"a merge request's own CI pipeline is nothing", webhook.Pipeline{Project: project, ID: 900, SHA: sha, Source: "merge_request_event", Status: "success"}, nil, "the CI pipeline is not the one of a merge"},
+		{
+			"so does a merge request's own", webhook.Pipeline{Project: project, ID: 900, SHA: sha, Source: "merge_request_event", Status: "success"},
+			[]gitlab.Routed{{
+				Find:  gitlab.Find{Project: 42, SHA: sha},
+				Event: pipeline.CIChanged{CI: pipeline.CIPipeline{ID: 900, Status: "success", URL: ours.URL + "/-/pipelines/900"}},
+			}}, "",
+		},
 		{"a CI pipeline of our own statuses is nothing", webhook.Pipeline{Project: project, ID: 900, SHA: sha, Source: "external", Status: "success"}, nil, "the CI pipeline is not the one of a merge"},
 		{"a tag's CI pipeline is nothing", webhook.Pipeline{Project: project, ID: 900, SHA: sha, Source: "push", Tag: true}, nil, "the CI pipeline is for a tag"},
 		{
@@ -107,7 +131,7 @@ func TestHooksBecomeEvents(t *testing.T) {
 			[]gitlab.Routed{{
 				Delivery: "42-7-abababab", Key: "merge/42/7/" + sha,
 				Event: pipeline.Merged{Project: pipeline.Project{ID: 42, Path: "shop/api"}, SHA: sha, MergeRequest: pipeline.MergeRequest{IID: 7, TargetBranch: "main"}},
-			}}, "",
+			}, {Find: reviews, Event: pipeline.Closed{}}}, "",
 		},
 		{"what the parser ignored stays so", webhook.Ignored{Reason: "because"}, nil, "because"},
 	}

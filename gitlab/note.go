@@ -32,6 +32,9 @@ func (c *Client) writeNote(ctx context.Context, t *pipeline.Task) (pipeline.Even
 	if note == nil {
 		return c.createNote(ctx, d, body)
 	}
+	if d.Review && newerNote(note.Body, d.Order()) {
+		return pipeline.NoteWritten{ID: note.ID}, nil
+	}
 	if strings.TrimSpace(note.Body) != strings.TrimSpace(body) {
 		if err := c.editNote(ctx, d, note.ID, body); err != nil {
 			return nil, err
@@ -42,7 +45,7 @@ func (c *Client) writeNote(ctx context.Context, t *pipeline.Task) (pipeline.Even
 
 // existingNote reads the note by its id, or finds it. A note that people deleted is made anew.
 func (c *Client) existingNote(ctx context.Context, d *pipeline.Delivery) (*api.Note, error) {
-	marker := noteMarker(d.ID)
+	marker := markerOf(d)
 	if d.Handles.NoteID == 0 {
 		return c.findNote(ctx, d, marker)
 	}

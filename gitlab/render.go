@@ -23,7 +23,7 @@ const (
 // asked, so that a note is edited only when something has changed.
 func (c *Client) renderNote(v pipeline.View) string {
 	sections := []string{
-		noteMarker(v.ID) + "\n" + c.headline(v),
+		markers(v) + c.headline(v),
 		strip(v),
 		c.questions(v),
 		c.stageTable(v, true),
@@ -73,6 +73,9 @@ func headIcon(v pipeline.View) string {
 }
 
 func title(v pipeline.View) string {
+	if v.Review {
+		return reviewTitle(v)
+	}
 	back := v.RollbackOf != ""
 	switch v.Status {
 	case pipeline.StatusLoading:
@@ -168,6 +171,9 @@ func (c *Client) links(v pipeline.View) string {
 		if safeURL(address) != "" {
 			parts = append(parts, link(shown, address))
 		}
+	}
+	for _, s := range live(v) {
+		add("**Open "+text(s.Environment, 100)+"**", s.URL)
 	}
 	add("Details", c.page(v.ID))
 	add("Slack", v.MessageURL)

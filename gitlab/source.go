@@ -65,15 +65,21 @@ func (c *Client) Describe(ctx context.Context, project, iid int64, sha string) (
 	if err := mergedAs(mr, sha); err != nil {
 		return none, pipeline.MergeRequest{}, err
 	}
+	commit, err := c.describeCommit(ctx, project, sha, mr.TargetBranch)
+	return commit, describedMergeRequest(mr), err
+}
+
+// describeCommit reads a commit that is on a branch.
+func (c *Client) describeCommit(ctx context.Context, project int64, sha, branch string) (pipeline.Commit, error) {
 	full := false
 	commit, resp, err := c.api.Commits.GetCommit(project, sha, &api.GetCommitOptions{Stats: &full}, api.WithContext(ctx))
 	if err != nil {
-		return none, pipeline.MergeRequest{}, c.failed(ctx, call{doing: "read commit " + pipeline.Short(sha), needs: "Reporter"}, resp, err)
+		return pipeline.Commit{}, c.failed(ctx, call{doing: "read commit " + pipeline.Short(sha), needs: "Reporter"}, resp, err)
 	}
 	return pipeline.Commit{
-		SHA: sha, ShortSHA: pipeline.Short(sha), Ref: mr.TargetBranch, Title: clip(oneLine(commit.Title), 255),
+		SHA: sha, ShortSHA: pipeline.Short(sha), Ref: branch, Title: clip(oneLine(commit.Title), 255),
 		Author: clip(oneLine(commit.AuthorName), 255), AuthorEmail: commit.AuthorEmail, CommitterEmail: commit.CommitterEmail,
-	}, describedMergeRequest(mr), nil
+	}, nil
 }
 
 func describedMergeRequest(mr *api.MergeRequest) pipeline.MergeRequest {

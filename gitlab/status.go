@@ -12,7 +12,8 @@ import (
 
 const (
 	statusPrefix   = "slipway/"
-	maxDescription = 140 // characters that GitLab shows beside a status
+	reviewPrefix   = "slipway/review/" // a fast-forward merge delivers the very commit that was reviewed
+	maxDescription = 140               // characters that GitLab shows beside a status
 )
 
 // writeStatus makes the stage's commit status true. GitLab moves a status forward only
@@ -38,9 +39,9 @@ func (c *Client) writeStatus(ctx context.Context, t *pipeline.Task, do pipeline.
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
 	opt := &api.SetCommitStatusOptions{
-		State: want, Name: new(statusPrefix + do.Stage), Description: new(statusWords(s)),
+		State: want, Name: new(statusName(t, do.Stage)), Description: new(statusWords(s)),
 	}
-	if r := ref(t); r != "" {
+	if r := statusRef(t, ciPipeline); r != "" {
 		opt.Ref = &r
 	}
 	if page := c.page(t.Delivery.ID); page != "" {
@@ -63,13 +64,29 @@ func (c *Client) writeStatus(ctx context.Context, t *pipeline.Task, do pipeline.
 	return c.failed(ctx, call{doing: "set the commit status", needs: "Developer", makes: true}, resp, err)
 }
 
+func statusName(t *pipeline.Task, stage string) string {
+	if t.Delivery.Review {
+		return reviewPrefix + stage
+	}
+	return statusPrefix + stage
+}
+
+// statusRef is the branch that the status is for. The CI pipeline of a merge request is for
+// none: its number alone says which one is meant.
+func statusRef(t *pipeline.Task, ciPipeline int64) string {
+	if t.Delivery.Review && ciPipeline != 0 {
+		return ""
+	}
+	return ref(t)
+}
+
 // currentStatus is the newest status of the stage, "" if there is none.
 func (c *Client) currentStatus(ctx context.Context, t *pipeline.Task, stage string, ciPipeline int64) (api.BuildStateValue, error) {
 	ctx, cancel := c.limit(ctx)
 	defer cancel()
-	name := statusPrefix + stage
+	name := statusName(t, stage)
 	opt := &api.GetCommitStatusesOptions{Name: &name, ListOptions: api.ListOptions{PerPage: 100}}
-	if r := ref(t); r != "" {
+	if r := statusRef(t, ciPipeline); r != "" {
 		opt.Ref = &r
 	}
 	if ciPipeline != 0 {

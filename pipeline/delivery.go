@@ -1,7 +1,10 @@
 package pipeline
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -14,6 +17,42 @@ const DeliverySchema = 2
 // same name, whichever hook told of it and however often.
 func DeliveryID(project, mergeRequest int64, sha string) string {
 	return fmt.Sprintf("%d-%d-%s", project, mergeRequest, Short(sha))
+}
+
+// ReviewID names the review delivery of one commit of a merge request that is open. again
+// tells it from those before the merge request was reopened, "" if it never was.
+func ReviewID(project, mergeRequest int64, sha, again string) string {
+	id := DeliveryID(project, mergeRequest, sha) + "-review"
+	if again != "" {
+		id += "-" + hash(again)
+	}
+	return id
+}
+
+// tearDownID names the removal of one environment after one end of a merge request. All
+// review deliveries that had the environment give it the same name, so that it is removed once.
+func tearDownID(project, mergeRequest int64, environment string, at time.Time) string {
+	return fmt.Sprintf("%d-%d-gone-%s", project, mergeRequest, hash(environment+"\x00"+at.UTC().Format(time.RFC3339Nano)))
+}
+
+// IsReview tells by its id that a delivery is for an open merge request, or removes what
+// such a one brought.
+func IsReview(id string) bool {
+	return strings.Contains(id, "-review") || strings.Contains(id, "-gone-")
+}
+
+// sameMergeRequest tells that two deliveries are of one merge request of one project.
+func sameMergeRequest(a, b string) bool {
+	of := func(id string) string {
+		parts := strings.SplitN(id, "-", 3)
+		return strings.Join(parts[:min(len(parts), 2)], "-")
+	}
+	return of(a) == of(b)
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:4])
 }
 
 // Short is the abbreviated form of a commit's sha: its first 8 digits.
@@ -130,6 +169,20 @@ type Delivery struct {
 	Sent int `json:"sent,omitempty"`
 	// RollbackOf names the delivery that a rollback command was given to, "" otherwise.
 	RollbackOf string `json:"rollback_of,omitempty"`
+	// Review: its merge request is open, and what it brings goes when that is closed or merged.
+	Review bool `json:"review,omitempty"`
+	// TearDownOf names the review delivery whose environment this one removes, "" otherwise.
+	TearDownOf string  `json:"tear_down_of,omitempty"`
+	Closing    Closing `json:"closing,omitzero"`
+}
+
+// Closing is the end of the merge request that a review delivery is for.
+type Closing struct {
+	Looks  int       `json:"looks,omitempty"` // so that each look gets a key of its own
+	At     time.Time `json:"at,omitzero"`     // by GitLab; zero while it is open
+	Heard  time.Time `json:"heard,omitzero"`  // by our clock: later deliveries of a reopened one are newer
+	Merged bool      `json:"merged,omitempty"`
+	Told   bool      `json:"told,omitempty"` // what removes the environments was started
 }
 
 // CIPipeline is GitLab's pipeline of the commit.
@@ -229,6 +282,7 @@ const (
 	PhaseReturning  Phase = "returning" // the traffic is being moved to the recorded release
 	PhaseClearing   Phase = "clearing"  // what was undone is being removed
 	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
+	PhaseRemoving   Phase = "removing"  // all that is in the environment is being removed
 )
 
 // JobHandle is the GitLab job that a stage plays.
@@ -414,7 +468,10 @@ func (d *Delivery) Stage(name string) *StageState {
 // the merge to the millisecond; of two in the same one the greater number counts as newer.
 func (d *Delivery) Order() int64 {
 	at := d.Created
-	if d.RollbackOf == "" && !d.MergeRequest.MergedAt.IsZero() {
+	switch {
+	case d.TearDownOf != "":
+		at = d.Closing.Heard
+	case d.RollbackOf == "" && !d.Review && !d.MergeRequest.MergedAt.IsZero():
 		at = d.MergeRequest.MergedAt
 	}
 	return at.UnixMilli()*1000 + d.MergeRequest.IID%1000

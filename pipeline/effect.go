@@ -135,6 +135,25 @@ type (
 		Attempt int    `json:"attempt"`
 		Job     int64  `json:"job"`
 	}
+	// LookAtMergeRequest asks GitLab whether a review's merge request is still open.
+	// Outcome: MergeRequestSeen.
+	LookAtMergeRequest struct{}
+	// StartTearDown stores a plan of one stage that removes the environment and starts its
+	// delivery. No outcome here: the event goes to the new delivery.
+	StartTearDown struct {
+		Environment string    `json:"environment"`
+		Closed      time.Time `json:"closed"`
+		Had         time.Time `json:"had"`
+		NewID       string    `json:"new_id"`
+	}
+	// TearDown removes everything of the project's environment, volume claims too. Outcome: TornDown.
+	TearDown struct {
+		Stage       string `json:"stage"`
+		Attempt     int    `json:"attempt"`
+		Environment string `json:"environment"`
+		// Releases are what is recorded of it, oldest first.
+		Releases []Release `json:"releases,omitempty"`
+	}
 	// StartRollback stores a plan of one rollback stage and starts its delivery.
 	// No outcome here: the event goes to the new delivery.
 	StartRollback struct {
@@ -169,6 +188,10 @@ type (
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
 	}
+	// StopEnvironment shows the GitLab environment as stopped. No outcome.
+	StopEnvironment struct {
+		Environment string `json:"environment"`
+	}
 	// Answer tells one person what became of their request: an emoji on their comment,
 	// a reply in its thread, or a message that only they see in Slack.
 	Answer struct {
@@ -189,33 +212,37 @@ type (
 	}
 )
 
-func (LoadPlan) ActionKind() string        { return "load-plan" }
-func (LookAtCI) ActionKind() string        { return "look-at-ci" }
-func (Evaluate) ActionKind() string        { return "evaluate" }
-func (Identify) ActionKind() string        { return "identify" }
-func (Apply) ActionKind() string           { return "apply" }
-func (Observe) ActionKind() string         { return "observe" }
-func (Restore) ActionKind() string         { return "restore" }
-func (Switch) ActionKind() string          { return "switch" }
-func (Retire) ActionKind() string          { return "retire" }
-func (Remove) ActionKind() string          { return "remove" }
-func (RunJob) ActionKind() string          { return "run-job" }
-func (StopJob) ActionKind() string         { return "stop-job" }
-func (RunCheck) ActionKind() string        { return "run-check" }
-func (StartPipeline) ActionKind() string   { return "start-pipeline" }
-func (LookAtPipeline) ActionKind() string  { return "look-at-pipeline" }
-func (SendNotice) ActionKind() string      { return "send-notice" }
-func (PlayJob) ActionKind() string         { return "play-job" }
-func (LookAtJob) ActionKind() string       { return "look-at-job" }
-func (StartRollback) ActionKind() string   { return "start-rollback" }
-func (WriteNote) ActionKind() string       { return "write-note" }
-func (WriteMessage) ActionKind() string    { return "write-message" }
-func (Ask) ActionKind() string             { return "ask" }
-func (WriteStatus) ActionKind() string     { return "write-status" }
-func (WriteDeployment) ActionKind() string { return "write-deployment" }
-func (Answer) ActionKind() string          { return "answer" }
-func (Withdraw) ActionKind() string        { return "withdraw" }
-func (Send) ActionKind() string            { return "send" }
+func (LoadPlan) ActionKind() string           { return "load-plan" }
+func (LookAtCI) ActionKind() string           { return "look-at-ci" }
+func (Evaluate) ActionKind() string           { return "evaluate" }
+func (Identify) ActionKind() string           { return "identify" }
+func (Apply) ActionKind() string              { return "apply" }
+func (Observe) ActionKind() string            { return "observe" }
+func (Restore) ActionKind() string            { return "restore" }
+func (Switch) ActionKind() string             { return "switch" }
+func (Retire) ActionKind() string             { return "retire" }
+func (Remove) ActionKind() string             { return "remove" }
+func (RunJob) ActionKind() string             { return "run-job" }
+func (StopJob) ActionKind() string            { return "stop-job" }
+func (RunCheck) ActionKind() string           { return "run-check" }
+func (StartPipeline) ActionKind() string      { return "start-pipeline" }
+func (LookAtPipeline) ActionKind() string     { return "look-at-pipeline" }
+func (SendNotice) ActionKind() string         { return "send-notice" }
+func (PlayJob) ActionKind() string            { return "play-job" }
+func (LookAtJob) ActionKind() string          { return "look-at-job" }
+func (LookAtMergeRequest) ActionKind() string { return "look-at-merge-request" }
+func (StartTearDown) ActionKind() string      { return "start-tear-down" }
+func (TearDown) ActionKind() string           { return "tear-down" }
+func (StopEnvironment) ActionKind() string    { return "stop-environment" }
+func (StartRollback) ActionKind() string      { return "start-rollback" }
+func (WriteNote) ActionKind() string          { return "write-note" }
+func (WriteMessage) ActionKind() string       { return "write-message" }
+func (Ask) ActionKind() string                { return "ask" }
+func (WriteStatus) ActionKind() string        { return "write-status" }
+func (WriteDeployment) ActionKind() string    { return "write-deployment" }
+func (Answer) ActionKind() string             { return "answer" }
+func (Withdraw) ActionKind() string           { return "withdraw" }
+func (Send) ActionKind() string               { return "send" }
 
 // EncodeAction is the stored form of an action.
 func EncodeAction(a Action) (kind string, data []byte, err error) {
@@ -274,6 +301,14 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[PlayJob](data)
 	case "look-at-job":
 		return actionAs[LookAtJob](data)
+	case "look-at-merge-request":
+		return actionAs[LookAtMergeRequest](data)
+	case "start-tear-down":
+		return actionAs[StartTearDown](data)
+	case "tear-down":
+		return actionAs[TearDown](data)
+	case "stop-environment":
+		return actionAs[StopEnvironment](data)
 	case "start-rollback":
 		return actionAs[StartRollback](data)
 	case "write-note":
@@ -367,6 +402,8 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Retire:
 		return a.Stage, a.Attempt
 	case RunJob:
+		return a.Stage, a.Attempt
+	case TearDown:
 		return a.Stage, a.Attempt
 	case RunCheck:
 		return a.Stage, a.Attempt

@@ -50,6 +50,7 @@ type Claim struct {
 	Back     bool      `json:"back,omitempty"` // to go back, not forward
 	Of       string    `json:"of,omitempty"`   // the delivery that a rollback undoes
 	To       string    `json:"to,omitempty"`   // the release that a rollback wants, "" lets the environment choose
+	Down     bool      `json:"down,omitempty"` // to remove what runs there
 	Since    time.Time `json:"since"`
 }
 

@@ -24,6 +24,15 @@ type (
 		MergeRequest MergeRequest `json:"merge_request"`
 		SHA          string       `json:"sha"`
 	}
+	// Proposed starts the review delivery of a commit of an open merge request.
+	Proposed struct {
+		Project      Project      `json:"project"`
+		MergeRequest MergeRequest `json:"merge_request"`
+		SHA          string       `json:"sha"`
+	}
+	// Closed is a hook's word that a merge request was closed or merged. It only makes a
+	// review delivery look.
+	Closed struct{}
 	// CIChanged is a hook's word that a CI pipeline of the commit changed. It only makes
 	// us look: the newest one on the right branch counts, not the one that the hook names,
 	// which is kept for the history.
@@ -46,6 +55,13 @@ type (
 		PlanRef  string   `json:"plan_ref"`
 		Decision Decision `json:"decision"`
 	}
+	// TearDownStarted creates a delivery of one stage that removes an environment.
+	TearDownStarted struct {
+		Of      string    `json:"of"` // review delivery
+		PlanRef string    `json:"plan_ref"`
+		Closed  time.Time `json:"closed"` // when we heard of the merge request's end
+		Had     time.Time `json:"had"`    // when Of last did something in the environment
+	}
 	// Tick says that the wake time has come.
 	Tick struct{}
 )
@@ -64,6 +80,18 @@ type (
 	// CISeen is what a look at the commit's CI pipeline found. An ID of 0: there is none.
 	CISeen struct {
 		CI CIPipeline `json:"ci"`
+	}
+	// MergeRequestSeen is what a look at a review's merge request found.
+	MergeRequestSeen struct {
+		Open   bool      `json:"open"`
+		Merged bool      `json:"merged,omitempty"`
+		Ended  time.Time `json:"ended,omitzero"` // by GitLab
+	}
+	// TornDown: nothing of the environment's is left.
+	TornDown struct {
+		Stage   string   `json:"stage"`
+		Attempt int      `json:"attempt"`
+		Removed []string `json:"removed,omitempty"` // "ConfigMap shop"
 	}
 	// Evaluated resolves a dynamic stage.
 	Evaluated struct {
@@ -212,6 +240,8 @@ type (
 		Failed *Release `json:"failed,omitempty"`
 		// Kept is a release that stays for people to look at for a while.
 		Kept *Kept `json:"kept,omitempty"`
+		// Emptied: nothing runs there any more.
+		Emptied bool `json:"emptied,omitempty"`
 	}
 	// Departed: a delivery has ended and wants nothing more.
 	Departed struct {
@@ -227,6 +257,8 @@ type (
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.
 		Why string `json:"why,omitempty"`
+		// Releases are all that are remembered, for a stage that removes the environment.
+		Releases []Release `json:"releases,omitempty"`
 	}
 	// LockQueued: somebody else has the environment.
 	LockQueued struct {
@@ -255,6 +287,11 @@ type EnvironmentRef struct {
 }
 
 func (Merged) EventKind() string            { return "merged" }
+func (Proposed) EventKind() string          { return "proposed" }
+func (Closed) EventKind() string            { return "closed" }
+func (TearDownStarted) EventKind() string   { return "tear-down-started" }
+func (MergeRequestSeen) EventKind() string  { return "merge-request-seen" }
+func (TornDown) EventKind() string          { return "torn-down" }
 func (CIChanged) EventKind() string         { return "ci-changed" }
 func (CISeen) EventKind() string            { return "ci-seen" }
 func (JobChanged) EventKind() string        { return "job-changed" }
@@ -313,6 +350,16 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 	switch kind {
 	case "merged":
 		return decodeAs[Merged](data)
+	case "proposed":
+		return decodeAs[Proposed](data)
+	case "closed":
+		return decodeAs[Closed](data)
+	case "tear-down-started":
+		return decodeAs[TearDownStarted](data)
+	case "merge-request-seen":
+		return decodeAs[MergeRequestSeen](data)
+	case "torn-down":
+		return decodeAs[TornDown](data)
 	case "ci-changed":
 		return decodeAs[CIChanged](data)
 	case "ci-seen":

@@ -77,6 +77,7 @@ type After string
 const (
 	AfterMerge    After = "merge"    // at once
 	AfterPipeline After = "pipeline" // when the commit's CI pipeline has passed
+	AfterPush     After = "push"     // at once, for a review
 )
 
 // Concurrency says what a newer delivery does to an older one that has not started
@@ -110,6 +111,7 @@ const (
 	KindTrigger   StageKind = "trigger"
 	KindNotify    StageKind = "notify"
 	KindRollback  StageKind = "rollback" // made by a rollback command, not written in files
+	KindTearDown  StageKind = "teardown" // made when a merge request ends, not written in files
 )
 
 // Stage is one node of the plan's graph.
@@ -142,6 +144,7 @@ type Stage struct {
 	Trigger   *Trigger   `json:"trigger,omitempty"`
 	Notify    *Notify    `json:"notify,omitempty"`
 	Rollback  *Rollback  `json:"rollback,omitempty"`
+	TearDown  *Removal   `json:"tear_down,omitempty"`
 }
 
 // Environment is the environment that the stage takes, "" if none.
@@ -153,6 +156,8 @@ func (s Stage) Environment() string {
 		return s.Rollback.Environment
 	case s.Run != nil:
 		return s.Run.Environment
+	case s.TearDown != nil:
+		return s.TearDown.Environment
 	}
 	return ""
 }
@@ -212,6 +217,8 @@ type Deploy struct {
 	// KeepFailed is how long a blue-green release that was rolled back stays for people to
 	// look at, without traffic.
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
+	// Hosts replaces host names in Ingresses and routes: what the manifests say → what it shall be.
+	Hosts map[string]string `json:"hosts,omitempty"`
 }
 
 // Judgement is a question to people.
@@ -272,6 +279,11 @@ type Rollback struct {
 	Of string `json:"of,omitempty"`
 }
 
+// Removal takes away everything that reviews of one merge request brought to an environment.
+type Removal struct {
+	Environment string `json:"environment"`
+}
+
 // EnvironmentRules are the operator's, for one environment of one project.
 type EnvironmentRules struct {
 	Cluster   string `json:"cluster"`
@@ -284,6 +296,10 @@ type EnvironmentRules struct {
 	Rule   policy.Rule `json:"rule,omitzero"`
 	// Branches that may be deployed from, as globs; without one only the project's default branch.
 	Branches []string `json:"branches,omitempty"`
+	// Review: only reviews of open merge requests deploy here. Several such environments
+	// may share the namespace, where Slug keeps their objects apart: a part of a DNS name.
+	Review bool   `json:"review,omitempty"`
+	Slug   string `json:"slug,omitempty"`
 }
 
 // Stage finds a stage by name.

@@ -30,13 +30,14 @@ func TestRandomWorlds(t *testing.T) {
 type random struct {
 	t       *rapid.T
 	world   *pipelinetest.World
-	merges  []pipeline.Merged
-	waiting []string // deliveries that have not been merged
+	merges  map[string]pipeline.Event // what starts each delivery
+	ended   time.Time                 // of the merge request that has reviews, zero while it is open
+	waiting []string                  // deliveries that have not been merged
 	people  []policy.Person
 }
 
 func newRandom(t *rapid.T) *random {
-	r := &random{t: t, world: pipelinetest.New(time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC))}
+	r := &random{t: t, world: pipelinetest.New(time.Date(2026, 3, 2, 9, 0, 0, 0, time.UTC)), merges: map[string]pipeline.Event{}}
 	r.world.OnStep = func(step pipelinetest.Taken) {
 		if err := onlyAllowed(step); err != nil {
 			t.Fatal(err)
@@ -69,9 +70,71 @@ func newRandom(t *rapid.T) *random {
 		plan.Commit = pipeline.Commit{SHA: sha}
 		r.world.AddPlan(id, plan)
 		r.waiting = append(r.waiting, id)
-		r.merges = append(r.merges, pipeline.Merged{Project: plan.Project, MergeRequest: mr, SHA: sha})
+		r.merges[id] = pipeline.Merged{Project: plan.Project, MergeRequest: mr, SHA: sha}
+	}
+	for i := range rapid.IntRange(0, 3).Draw(t, "reviews") {
+		r.review(strings.Repeat(string(rune('d'+i)), 40))
 	}
 	return r
+}
+
+// reviewed is the merge request that is reviewed while others are merged.
+const reviewed = 9
+
+// review makes a commit that is going to be pushed to an open merge request.
+func (r *random) review(sha string) {
+	id := pipeline.ReviewID(projectID, reviewed, sha, "")
+	plan := randomPlan(r.t)
+	plan.MergeRequest = pipeline.MergeRequest{IID: reviewed, AuthorUsername: "p1"}
+	plan.Commit, plan.AftermathOn = pipeline.Commit{SHA: sha}, nil
+	plan.Environments = map[string]pipeline.EnvironmentRules{}
+	for i := range plan.Stages {
+		st := &plan.Stages[i]
+		if st.Environment() == "" {
+			continue
+		}
+		name := rapid.SampledFrom([]string{"review/a", "review/b"}).Draw(r.t, "review environment")
+		if st.Run != nil {
+			st.Run.Environment = name
+		} else {
+			st.Deploy = &pipeline.Deploy{Environment: name, Strategy: pipeline.StrategyRolling}
+		}
+		plan.Environments[name] = pipeline.EnvironmentRules{Namespace: "review", Review: true, Slug: "slug"}
+	}
+	r.world.AddPlan(id, plan)
+	r.waiting = append(r.waiting, id)
+	r.merges[id] = pipeline.Proposed{Project: plan.Project, MergeRequest: plan.MergeRequest, SHA: sha}
+}
+
+// start lets GitLab tell of a delivery. A push to a merge request that had ended reopens it.
+func (r *random) start(id string) {
+	e := r.merges[id]
+	if _, review := e.(pipeline.Proposed); review {
+		r.ended = time.Time{}
+	}
+	r.must(r.world.Send(id, e))
+}
+
+// close ends the merge request, and tells its reviews.
+func (r *random) close() {
+	if r.ended.IsZero() {
+		r.ended = r.world.Now
+	}
+	for _, id := range r.born() {
+		if _, review := r.merges[id].(pipeline.Proposed); review {
+			r.must(r.world.Send(id, pipeline.Closed{}))
+		}
+	}
+}
+
+// good is the outcome where all goes well, and GitLab tells the truth.
+func (r *random) good(p pipelinetest.Pending) pipeline.Event {
+	if _, look := p.Effect.Do.(pipeline.LookAtMergeRequest); look {
+		return pipeline.MergeRequestSeen{Open: r.ended.IsZero(), Ended: r.ended}
+	}
+	e, err := r.world.Good(p)
+	r.must(err)
+	return e
 }
 
 var environments = []string{"staging", "qa", "production"}
@@ -157,7 +220,7 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 		}
 	case pipeline.KindWait:
 		st.Wait = &pipeline.Wait{For: time.Duration(rapid.IntRange(0, 60).Draw(t, "minutes")) * time.Minute}
-	case pipeline.KindJob, pipeline.KindRollback:
+	case pipeline.KindJob, pipeline.KindRollback, pipeline.KindTearDown:
 		st.Job = &pipeline.Job{Name: "job-" + name}
 	}
 	return st
@@ -173,19 +236,23 @@ func (r *random) must(err error) {
 // act lets one thing happen.
 func (r *random) act() {
 	t, w := r.t, r.world
-	switch rapid.IntRange(0, 24).Draw(t, "what") {
+	switch rapid.IntRange(0, 25).Draw(t, "what") {
 	case 0:
 		if len(r.waiting) > 0 {
 			i := rapid.IntRange(0, len(r.waiting)-1).Draw(t, "which merge")
 			id := r.waiting[i]
 			r.waiting = slices.Delete(r.waiting, i, i+1)
-			r.must(w.Send(id, r.mergeOf(id)))
+			r.start(id)
+		}
+	case 25:
+		if rapid.IntRange(0, 3).Draw(t, "close") == 0 {
+			r.close()
 		}
 	case 1: // a hook comes again
 		if ids := r.born(); len(ids) > 0 {
 			id := rapid.SampledFrom(ids).Draw(t, "again")
-			if strings.Count(id, "-") == 2 {
-				r.must(w.Send(id, r.mergeOf(id)))
+			if e, told := r.merges[id]; told {
+				r.must(w.Send(id, e))
 			}
 		}
 	case 2, 3, 14:
@@ -213,16 +280,6 @@ func (r *random) act() {
 			r.must(w.StepOne(rapid.SampledFrom(ids).Draw(t, "inbox")))
 		}
 	}
-}
-
-func (r *random) mergeOf(id string) pipeline.Merged {
-	for _, m := range r.merges {
-		if pipeline.DeliveryID(m.Project.ID, m.MergeRequest.IID, m.SHA) == id {
-			return m
-		}
-	}
-	r.t.Fatalf("%s was never merged", id)
-	return pipeline.Merged{}
 }
 
 // born are the deliveries that exist.
@@ -276,7 +333,7 @@ func (r *random) noise() {
 			pipeline.Failed{Effect: "observe", Key: key, Stage: st.Name, Attempt: old, Code: pipeline.ReasonCrashLoop, Detail: "late"},
 			pipeline.Switched{Stage: st.Name, Attempt: old}, pipeline.Retired{Stage: st.Name, Attempt: old},
 			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old},
-			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
+			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.TornDown{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
 			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
 		)
 		if def, _ := r.world.Plan(id).Stage(st.Name); def.Environment() != "" && st.Attempt > 0 && st.Held != st.Attempt && st.Phase != pipeline.PhaseLocking {
@@ -339,16 +396,16 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 			ID: do.Job, Status: rapid.SampledFrom([]string{"running", "success", "failed"}).Draw(t, "job status"),
 		}}
 	}
-	e, err := r.world.Good(p)
-	r.must(err)
-	return e
+	return r.good(p)
 }
 
 // drain lets everything go well from now on, until all have ended.
 func (r *random) drain() {
 	for _, id := range r.waiting {
-		r.must(r.world.Send(id, r.mergeOf(id)))
+		r.start(id)
 	}
+	r.must(r.world.Settle())
+	r.close()
 	for range 400 {
 		r.must(r.world.Settle())
 		live := r.world.Pending()
@@ -361,14 +418,23 @@ func (r *random) drain() {
 		}
 		for _, p := range live {
 			if _, still := r.world.Find(p.Of, p.Effect.Key); still {
-				e, err := r.world.Good(p)
-				r.must(err)
-				r.must(r.world.Finish(p, e))
+				r.must(r.world.Finish(p, r.good(p)))
 			}
 		}
 	}
 	r.must(r.world.Drained())
 	r.must(r.world.Replay())
+	if slices.ContainsFunc(r.world.Deliveries(), func(id string) bool {
+		d := r.world.Delivery(id)
+		return d.TearDownOf != "" && d.Status == pipeline.StatusFailed
+	}) {
+		return // people have to look
+	}
+	for _, name := range []string{"review/a", "review/b"} {
+		if e := r.world.Environment(pipeline.EnvironmentID(projectID, name)); e != nil && len(e.Releases) > 0 {
+			r.t.Fatalf("the merge request has ended, and %s still runs %+v", name, e.Releases)
+		}
+	}
 }
 
 // onlyAllowed checks every new decision against the rules, in a second wording of them.

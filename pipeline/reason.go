@@ -34,6 +34,8 @@ const (
 	ReasonRunFailed      ReasonCode = "run-failed"
 	ReasonPipelineFailed ReasonCode = "pipeline-failed"
 	ReasonLeftovers      ReasonCode = "leftovers"
+	ReasonClosed         ReasonCode = "merge-request-ended"
+	ReasonTornDown       ReasonCode = "torn-down"
 	// What a deployer sees.
 	ReasonImagePull     ReasonCode = "image-pull"
 	ReasonCrashLoop     ReasonCode = "crash-loop"
@@ -129,6 +131,10 @@ func (r Reason) words() string {
 		return "the CI pipeline that it started did not pass"
 	case ReasonLeftovers:
 		return "done, but something of the release before could not be removed"
+	case ReasonClosed:
+		return "the merge request was " + r.What
+	case ReasonTornDown:
+		return r.What + " was removed"
 	case ReasonImagePull:
 		return "the image cannot be pulled"
 	case ReasonCrashLoop:

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/pipelinetest"
@@ -47,6 +48,13 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 			applied.Adopted = words[1]
 			e = applied
 		}
+	case "open", "closed", "merged": // what GitLab says of the merge request
+		ended := s.world.Now.Truncate(time.Minute)
+		if len(words) > 1 { // some time ago
+			ago, _ := time.ParseDuration(words[1])
+			ended = ended.Add(-ago)
+		}
+		e = pipeline.MergeRequestSeen{Open: words[0] == "open", Merged: words[0] == "merged", Ended: ended}
 	case "serving":
 		e = pipeline.Restored{Stage: stage, Attempt: attempt, Serving: true}
 	case "job":

@@ -95,6 +95,7 @@ type script struct {
 	people map[string]policy.Person
 	ids    map[string]string // name → id
 	last   string            // the plan that was written last
+	gone   int               // removals so far
 }
 
 func newScript() *script {
@@ -108,6 +109,10 @@ func newScript() *script {
 		s.people[name] = pipelinetest.Person(name, access)
 	}
 	s.world.OnStep = func(t pipelinetest.Taken) {
+		if strings.Contains(t.ID, "-gone-") && t.Before.Schema == 0 { // the removal of a review's environment
+			s.gone++
+			s.ids[fmt.Sprintf("gone%d", s.gone)] = t.ID
+		}
 		if !s.quiet {
 			s.out.WriteString(pipelinetest.Print(t, s.name))
 		}
@@ -215,6 +220,10 @@ func (s *script) command(words []string, o map[string]string, body []string) err
 		return nil
 	case "merge":
 		return s.merge(words[1], o)
+	case "propose": // propose NAME IID: a commit of an open merge request
+		return s.propose(words[1], number(words[2]), o)
+	case "close": // close NAME: the hook's word about its merge request
+		return s.world.Send(s.id(words[1]), pipeline.Closed{})
 	case "do":
 		return s.do(s.id(words[1]), words[2], words[3:], o)
 	case "good":
@@ -271,6 +280,26 @@ func (s *script) merge(name string, o map[string]string) error {
 	return s.world.Send(id, pipeline.Merged{
 		Project: pipeline.Project{ID: projectID, Path: "shop/api"}, MergeRequest: mergeRequest(iid, s.world.Now, o), SHA: sha,
 	})
+}
+
+// propose is a commit of an open merge request: that of the letter of its name.
+func (s *script) propose(name string, iid int64, o map[string]string) error {
+	sha := strings.Repeat(strings.ToLower(name[:1]), 40)
+	id := pipeline.ReviewID(projectID, iid, sha, o["again"])
+	mr := mergeRequest(iid, s.world.Now, o)
+	mr.MergedBy, mr.MergedByID, mr.MergedAt = "", 0, time.Time{}
+	if _, again := s.ids[name]; !again {
+		s.ids[name] = id
+		planName := s.last
+		if o["plan"] != "" {
+			planName = o["plan"]
+		}
+		p := s.plans[planName]
+		p.MergeRequest, p.Channel = mr, ""
+		p.Commit = pipeline.Commit{SHA: sha, ShortSHA: sha[:8], Ref: "topic"}
+		s.world.AddPlan(id, &p)
+	}
+	return s.world.Send(id, pipeline.Proposed{Project: pipeline.Project{ID: projectID, Path: "shop/api"}, MergeRequest: mr, SHA: sha})
 }
 
 func mergeRequest(iid int64, at time.Time, o map[string]string) pipeline.MergeRequest {

@@ -42,6 +42,7 @@ func Step(plan *Plan, before Delivery, e Event, now time.Time) (Delivery, []Effe
 		return before, nil, fmt.Errorf("step delivery %s with %s: %w", before.ID, e.EventKind(), err)
 	}
 	s.advance()
+	s.tearDown()
 	s.report(&before)
 	d.Wake = s.wake()
 	return d, s.effects, nil
@@ -63,8 +64,14 @@ func (s *stepper) apply(e Event) error {
 		return s.create(e)
 	}
 	switch e := e.(type) {
-	case Merged, RollbackStarted:
+	case Merged, Proposed, RollbackStarted:
 		return nil // told again
+	case TearDownStarted:
+		s.tearDownAgain(e)
+	case Closed:
+		s.closed()
+	case MergeRequestSeen:
+		s.mergeRequestSeen(e)
 	case Planned:
 		return s.planned(e)
 	case PlanRefused:
@@ -128,6 +135,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.retired(e)
 	case JobRan:
 		s.jobRan(e)
+	case TornDown:
+		s.tornDown(e)
 	case Checked:
 		s.checked(e)
 	case PipelineSeen:
@@ -319,6 +328,9 @@ func (s *stepper) reportStage(st *StageState, before *Delivery) {
 	was := before.Stage(st.Name)
 	if st.Attempt == 0 && s.d.definition(s.plan, st).Aftermath {
 		return // it may never be needed
+	}
+	if s.d.definition(s.plan, st).Kind == KindTearDown {
+		return // the commit has been judged, and nothing is deployed
 	}
 	changed := was == nil || was.Status != st.Status || was.Attempt != st.Attempt
 	// A status before the stages begin would hold up the CI pipeline that they wait for.

@@ -13,13 +13,15 @@ func (s *stepper) lock(st *StageState, environment string, back bool) {
 	claim := Claim{
 		Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Order: s.d.Order(), Name: s.d.name(), Back: back, Since: s.now,
 	}
-	if def := s.d.definition(s.plan, st); def.Rollback != nil {
+	def := s.d.definition(s.plan, st)
+	if def.Rollback != nil {
 		claim.Of, claim.To = s.undoes(def), def.Rollback.To
 	}
+	claim.Down = def.Kind == KindTearDown
 	s.send(environment, LockWanted{
 		Environment: EnvironmentRef{Project: s.d.Project.ID, Name: environment},
 		Claim:       claim,
-		Supersede:   s.plan.Concurrency != Queue && !back,
+		Supersede:   s.plan.Concurrency != Queue && !back && !claim.Down,
 	})
 }
 
@@ -28,8 +30,13 @@ func (s *stepper) undoes(def Stage) string { return firstNonEmpty(def.Rollback.O
 
 // name is how other deliveries speak of this one.
 func (d *Delivery) name() string {
-	if d.RollbackOf != "" {
+	switch {
+	case d.RollbackOf != "":
 		return fmt.Sprintf("the rollback of !%d", d.MergeRequest.IID)
+	case d.TearDownOf != "":
+		return fmt.Sprintf("the removal of !%d", d.MergeRequest.IID)
+	case d.Review:
+		return fmt.Sprintf("the review of !%d (%s)", d.MergeRequest.IID, Short(d.SHA))
 	}
 	return fmt.Sprintf("!%d (%s)", d.MergeRequest.IID, Short(d.SHA))
 }
@@ -73,6 +80,8 @@ func (s *stepper) granted(e LockGranted) {
 	switch {
 	case def.Kind == KindRollback:
 		s.rollbackGranted(st, def, e)
+	case def.Kind == KindTearDown:
+		s.tearDownGranted(st, def, e)
 	case st.Undo:
 		s.undoGranted(st, def, e)
 	default:
@@ -305,8 +314,8 @@ func (s *stepper) responsible() string {
 			return d.By.Label()
 		}
 	}
-	if s.d.MergeRequest.MergedBy != "" {
-		return "@" + s.d.MergeRequest.MergedBy
+	if by := firstNonEmpty(s.d.MergeRequest.MergedBy, s.d.MergeRequest.AuthorUsername); by != "" {
+		return "@" + by
 	}
 	return ""
 }

@@ -120,7 +120,7 @@ func (s *stepper) succeeded() Reason {
 	var but []string
 	for i := range s.d.Stages {
 		st := &s.d.Stages[i]
-		if s.d.RollbackOf != "" {
+		if s.d.RollbackOf != "" || s.d.TearDownOf != "" {
 			return st.Reason
 		}
 		if st.Status.bad() && !s.d.definition(s.plan, st).Aftermath {
@@ -142,7 +142,7 @@ func (s *stepper) badEnd(back bool) (Status, Reason) {
 	status, reason := StatusFailed, failed.Reason
 	if rejected := failed.Status == StageRejected || failed.Status == StageExpired; rejected {
 		status = StatusRejected
-	} else if s.d.RollbackOf == "" {
+	} else if s.d.RollbackOf == "" && s.d.TearDownOf == "" {
 		why, _, _ := strings.Cut(failed.Reason.String(), "\n")
 		reason = Reason{Code: ReasonStageFailed, What: failed.Name, Detail: why}
 	}

@@ -157,6 +157,9 @@ func (s *environmentStepper) returned(e LockReturned) {
 		return
 	}
 	s.env.Holder = nil
+	if e.Emptied {
+		s.env.Releases = nil
+	}
 	if e.Kept != nil {
 		s.env.Kept = append(s.env.Kept, *e.Kept)
 	}
@@ -194,7 +197,7 @@ func (s *environmentStepper) next() {
 			continue
 		}
 		s.env.Holder, granted = &c, true
-		if !c.Back {
+		if !c.Back && !c.Down {
 			s.env.Enrolled = slices.DeleteFunc(s.env.Enrolled, func(o Enrolment) bool { return o.Delivery == c.Delivery })
 			if c.Order >= s.env.Newest {
 				s.env.Newest, s.env.NewestID, s.env.NewestName = c.Order, c.Delivery, c.Name
@@ -217,9 +220,13 @@ func (s *environmentStepper) tellQueued(c Claim) {
 func (s *environmentStepper) tellGranted() {
 	c := s.env.Holder
 	target, why := s.target(*c)
-	s.send(c.Delivery, LockGranted{
+	granted := LockGranted{
 		Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Current: s.env.Current(), Target: target, Why: why,
-	})
+	}
+	if c.Down {
+		granted.Releases = s.env.Releases
+	}
+	s.send(c.Delivery, granted)
 }
 
 // remind tells the holder again that it holds: one that has forgotten gives back.

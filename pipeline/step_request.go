@@ -212,6 +212,8 @@ func (s *stepper) cancel(r Request, p policy.Person) string {
 
 func (d *Delivery) notCancelable() string {
 	switch {
+	case d.TearDownOf != "" && !d.Status.Finished():
+		return "The review environment is being removed, and stopping half-way would leave the rest of it there."
 	case d.Status.Finished():
 		return "This delivery has ended already: it " + d.Status.sentence() + "."
 	case d.Winding != "":
@@ -239,6 +241,8 @@ func (s *stepper) retry(r Request, p policy.Person) string {
 		return a.Refusal
 	case !s.d.Status.Finished():
 		return "This delivery is still under way."
+	case s.d.TearDownOf == "" && !s.d.Closing.At.IsZero():
+		return "There is nothing to try again: the merge request was " + s.d.Closing.word() + "."
 	case !s.d.retryable():
 		return "There is nothing to try again: the delivery " + s.d.Status.sentence() + "."
 	}
@@ -290,6 +294,9 @@ func (st *StageState) deployed() bool {
 }
 
 func (s *stepper) rollback(r Request, p policy.Person) string {
+	if !s.d.Closing.At.IsZero() {
+		return "There is nothing to roll back: the merge request was " + s.d.Closing.word() + "."
+	}
 	if st := s.d.live(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && s.d.notCancelable() == "" {
 		return s.rollbackLive(st, r, p)
 	}

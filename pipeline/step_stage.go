@@ -56,8 +56,8 @@ func (s *stepper) run(st *StageState, def Stage) {
 	case KindJob:
 		st.Deadline = s.now.Add(orElse(def.Timeout, jobTimeout))
 		s.act(st, "play", "", PlayJob{Stage: st.Name, Attempt: st.Attempt, Again: st.LastJob})
-	case KindRun:
-		s.lock(st, def.Run.Environment, false)
+	case KindRun, KindTearDown:
+		s.lock(st, def.Environment(), false)
 	case KindValidate:
 		s.check(st, def)
 	case KindTrigger:
@@ -327,6 +327,9 @@ func (s *stepper) expire(st *StageState, def Stage) {
 	case st.Phase == PhaseEvaluating:
 		s.withdraw(st, "evaluate")
 		s.fail(st, timeout, true)
+	case st.Phase == PhaseRemoving:
+		s.withdraw(st, s.awaited(st))
+		s.fail(st, timeout, false)
 	case st.Phase == PhaseApplying:
 		s.withdraw(st, "apply")
 		s.fail(st, timeout, false)
@@ -393,10 +396,10 @@ func (s *stepper) failed(e Failed) {
 		}
 	case Identify{}.ActionKind():
 		s.identifyFailed(e)
-	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind():
+	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind(), StopEnvironment{}.ActionKind():
 		s.warn(e.Effect, e.Detail)
 		s.unneeded = e.Effect
-	case Answer{}.ActionKind(), Ask{}.ActionKind(), StartRollback{}.ActionKind():
+	case Answer{}.ActionKind(), Ask{}.ActionKind(), StartRollback{}.ActionKind(), StartTearDown{}.ActionKind(), LookAtMergeRequest{}.ActionKind():
 	default:
 		if st := s.current(e.Stage, e.Attempt); st != nil {
 			s.stageFailed(st, e, reason)
@@ -440,6 +443,8 @@ func (s *stepper) awaited(st *StageState) string {
 		return "return"
 	case PhaseClearing:
 		return "clear"
+	case PhaseRemoving:
+		return "remove"
 	case PhaseObserving:
 		return "observe"
 	case PhaseRestoring:

@@ -12,6 +12,18 @@ func (s *stepper) create(e Event) error {
 		s.d.Project, s.d.MergeRequest, s.d.SHA = e.Project, e.MergeRequest, e.SHA
 		s.born(StatusLoading)
 		s.load()
+	case Proposed:
+		s.d.Project, s.d.MergeRequest, s.d.SHA, s.d.Review = e.Project, e.MergeRequest, e.SHA, true
+		s.born(StatusLoading)
+		s.load()
+	case TearDownStarted:
+		if s.plan == nil {
+			return errors.New("its plan is missing")
+		}
+		s.d.Project, s.d.MergeRequest, s.d.SHA = s.plan.Project, s.plan.MergeRequest, s.plan.Commit.SHA
+		s.d.Review, s.d.TearDownOf, s.d.PlanRef, s.d.Closing.Heard = true, e.Of, e.PlanRef, e.Closed
+		s.born(StatusRunning)
+		s.begin()
 	case RollbackStarted:
 		if s.plan == nil {
 			return errors.New("its plan is missing")
@@ -164,12 +176,20 @@ func (s *stepper) ciSeen(e CISeen) {
 	case e.CI.ID != 0 && e.CI.Failed() && !w.Again:
 		s.finish(StatusFailed, Reason{Code: ReasonCIFailed, Detail: "its status is " + e.CI.Status})
 	case e.CI.ID == 0 && !w.Again && !s.now.Before(w.Since.Add(ciMissingFor)):
-		s.finish(StatusFailed, Reason{Code: ReasonCIMissing, Detail: "`on: merge: after: pipeline` waits for one"})
+		s.finish(StatusFailed, Reason{Code: ReasonCIMissing, Detail: s.waitsForCI()})
 	case w.Again:
 		s.lookAtCI()
 	default:
 		w.LookAt = s.now.Add(ciLookEvery)
 	}
+}
+
+// waitsForCI is the key of the pipeline file because of which the stages wait.
+func (s *stepper) waitsForCI() string {
+	if s.d.Review {
+		return "`review: after: pipeline` waits for one"
+	}
+	return "`on: merge: after: pipeline` waits for one"
 }
 
 func (s *stepper) tickCI() {

@@ -22,6 +22,9 @@ type View struct {
 	Icon         string // an emoji that fits the status
 	Reason       string // a sentence without full stop, "" if there is nothing to say
 	RollbackOf   string
+	Review       bool   // for an open merge request, or the removal of what it brought
+	TearDownOf   string // the review delivery whose environment is removed, "" otherwise
+	Order        int64  // of two reports that share a place, the one of the greater counts
 	CI           CIPipeline
 	Stages       []StageView
 	Questions    []Question // that wait for an answer now
@@ -97,11 +100,12 @@ func NewView(plan *Plan, d *Delivery) View {
 	v := View{
 		ID: d.ID, Application: d.Project.Path, Project: d.Project, MergeRequest: d.MergeRequest, SHA: d.SHA,
 		Status: d.Status, Icon: d.Status.Icon(), Reason: d.Reason.String(), RollbackOf: d.RollbackOf, CI: d.CI,
+		Review: d.Review, TearDownOf: d.TearDownOf, Order: d.Order(),
 		Decisions: d.Decisions, Problems: d.Problems, Warnings: d.Warnings, MessageURL: d.Handles.MessageURL,
 		Created: d.Created, Started: d.Started, Ended: d.Ended,
 		MayCancel:   d.notCancelable() == "",
-		MayRetry:    d.retryable(),
-		MayRollback: d.Deployed(),
+		MayRetry:    d.retryable() && (d.TearDownOf != "" || d.Closing.At.IsZero()),
+		MayRollback: d.Deployed() && d.Closing.At.IsZero(),
 	}
 	if plan == nil {
 		return v
@@ -144,7 +148,9 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		sv.Reason = ""
 	}
 	if rules, ok := plan.Environments[sv.Environment]; ok {
-		sv.URL, sv.Namespace = rules.URL, rules.Namespace
+		if sv.Namespace = rules.Namespace; def.Kind != KindTearDown {
+			sv.URL = rules.URL
+		}
 	}
 	if s.Job.URL != "" {
 		sv.URL = s.Job.URL

@@ -13,6 +13,7 @@ import (
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"sigs.k8s.io/yaml"
@@ -80,7 +81,7 @@ func TestConfigurationsInTheDocsAreRight(t *testing.T) {
 
 func TestPipelineFilesInTheDocsAreRight(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"README.md", "docs/pipeline-file.md"} {
+	for _, name := range []string{"README.md", "docs/pipeline-file.md", "docs/review.md"} {
 		for _, text := range snippets(t, name, "stages:") {
 			if _, problems := spec.Parse(name, []byte(text)); len(problems) > 0 {
 				t.Errorf("%s: %v", name, problems)
@@ -208,10 +209,10 @@ func TestManifestsOfTheExamplesAreRight(t *testing.T) {
 	kinds := map[string]func() any{
 		"Deployment": func() any { return &appsv1.Deployment{} }, "Service": func() any { return &corev1.Service{} },
 		"HorizontalPodAutoscaler": func() any { return &autoscalingv2.HorizontalPodAutoscaler{} },
-		"PodDisruptionBudget":     func() any { return &policyv1.PodDisruptionBudget{} }, "Job": func() any { return &batchv1.Job{} },
+		"PodDisruptionBudget":     func() any { return &policyv1.PodDisruptionBudget{} }, "Ingress": func() any { return &networkingv1.Ingress{} }, "Job": func() any { return &batchv1.Job{} },
 	}
 	seen := map[string]int{}
-	for _, name := range []string{"examples/blue-green/deploy/shop.yaml", "examples/migration/deploy/shop.yaml", "examples/migration/migrate/migrate.yaml"} {
+	for _, name := range []string{"examples/blue-green/deploy/shop.yaml", "examples/migration/deploy/shop.yaml", "examples/migration/migrate/migrate.yaml", "examples/review/deploy/shop.yaml"} {
 		for doc := range strings.SplitSeq(page(t, name), "\n---\n") {
 			var head struct{ Kind string }
 			if err := yaml.Unmarshal([]byte(doc), &head); err != nil || kinds[head.Kind] == nil {
@@ -223,7 +224,7 @@ func TestManifestsOfTheExamplesAreRight(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff(map[string]int{"Deployment": 2, "Service": 2, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Job": 1}, seen); diff != "" {
+	if diff := cmp.Diff(map[string]int{"Deployment": 3, "Service": 3, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Ingress": 1, "Job": 1}, seen); diff != "" {
 		t.Error(diff)
 	}
 }

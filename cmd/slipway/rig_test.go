@@ -77,6 +77,7 @@ type rig struct {
 	cluster  string // "sim" or "real"
 	staging  string // namespaces
 	prod     string
+	review   string // namespace of reviews, "" unless a test wants some
 	kubetest *kubetest.Cluster
 }
 
@@ -116,12 +117,24 @@ func newRig(t testing.TB, cluster string) *rig {
 // newRigAt is newRig with pods that take that long to start.
 func newRigAt(t testing.TB, cluster string, podStart time.Duration) *rig {
 	t.Helper()
+	return newRigOf(t, cluster, podStart, false)
+}
+
+// newRigOf is newRigAt, with review environments or without.
+func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool) *rig {
+	t.Helper()
 	r := &rig{TB: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
 	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond}
 	if cluster == "real" {
 		r.kubetest = kubetest.Start(t)
 		r.staging, r.prod = r.kubetest.Namespace(t), r.kubetest.Namespace(t)
 		o.Kubeconfig, o.Staging, o.Production, o.Serving = r.kubetest.KubeconfigPath, r.staging, r.prod, r.serving
+	}
+	if r.review = "shop-review"; r.kubetest != nil && reviews {
+		r.review = r.kubetest.Namespace(t)
+	}
+	if reviews {
+		o.Review = r.review
 	}
 	var err error
 	if r.world, err = world.New(o); err != nil {

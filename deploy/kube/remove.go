@@ -69,16 +69,7 @@ func (n *Namespace) removeOne(ctx context.Context, o manifest.Object, claim depl
 
 // holds tells that the object is the claim's.
 func holds(claim deploy.Claim, live *unstructured.Unstructured) bool {
-	labels := live.GetLabels()
-	for key, value := range claim.Owner.Labels() {
-		if labels[key] != value {
-			return false
-		}
-	}
-	if claim.Delivery != "" && live.GetAnnotations()[deploy.AnnotationDelivery] != claim.Delivery {
-		return false
-	}
-	if claim.Release != "" && live.GetAnnotations()[deploy.AnnotationRelease] != claim.Release {
+	if !claim.Holds(live) {
 		return false
 	}
 	if !claim.Alone {

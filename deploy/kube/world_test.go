@@ -42,6 +42,8 @@ type world struct {
 	patience    deploy.Patience
 	deploy      pipeline.Deploy                     // what the stage says beside its environment and path
 	run         *pipeline.Run                       // makes it a run stage
+	environment string                              // "production" unless a test says so
+	slug        string                              // of a review
 	mortal      func(deploy.Cluster) deploy.Cluster // stands before the cluster if it is set
 
 	source source
@@ -101,7 +103,7 @@ func newWorld(t testing.TB, w *world) *world {
 		t.Fatal(err)
 	}
 	w.t, w.told = t, make(chan string, 100)
-	w.source = source{}
+	w.source, w.environment = source{}, "production"
 	w.blobs = blobs{data: map[string][]byte{}}
 	w.options.Timeout = 5 * time.Second
 	return w
@@ -109,7 +111,7 @@ func newWorld(t testing.TB, w *world) *world {
 
 // Target implements deploy.Clusters: one environment, production.
 func (w *world) Target(ctx context.Context, project, environment string) (deploy.Target, error) {
-	if project != "shop/api" || environment != "production" {
+	if project != "shop/api" || environment != w.environment {
 		return deploy.Target{}, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true, Detail: project + " may not use " + environment}
 	}
 	if w.target != nil {
@@ -148,7 +150,7 @@ const stageName = "go-live"
 // task is an action of the delivery of a commit, whose manifests are in the folder deploy.
 func (w *world) task(sha string, do pipeline.Action) *pipeline.Task {
 	def := w.deploy
-	if def.Environment, def.Manifests = "production", "deploy"; def.Strategy == "" {
+	if def.Environment, def.Manifests = w.environment, "deploy"; def.Strategy == "" {
 		def.Strategy = pipeline.StrategyRolling
 	}
 	stage := pipeline.Stage{Name: stageName, Kind: pipeline.KindDeploy, Deploy: &def}
@@ -156,7 +158,8 @@ func (w *world) task(sha string, do pipeline.Action) *pipeline.Task {
 		stage = pipeline.Stage{Name: stageName, Kind: pipeline.KindRun, Run: w.run}
 	}
 	return &pipeline.Task{
-		Plan: &pipeline.Plan{Commit: pipeline.Commit{SHA: sha, Ref: "main"}, Stages: []pipeline.Stage{stage}},
+		Plan: &pipeline.Plan{Commit: pipeline.Commit{SHA: sha, Ref: "main"}, Stages: []pipeline.Stage{stage},
+			Environments: map[string]pipeline.EnvironmentRules{w.environment: {Slug: w.slug, Review: w.slug != ""}}},
 		Delivery: pipeline.Delivery{
 			ID: "7-1-" + sha, SHA: sha, Project: pipeline.Project{ID: 7, Path: "shop/api"},
 			MergeRequest: pipeline.MergeRequest{IID: 1, Title: "Change " + sha}, Stages: []pipeline.StageState{{Name: stageName, Attempt: 1}},

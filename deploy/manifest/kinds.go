@@ -50,6 +50,14 @@ func waveOf(kind string) int {
 	return 6 // custom resources: what they make is often wanted by the workloads
 }
 
+// LastFirst lists the objects so that what others need is removed after them.
+func (s Set) LastFirst() []Object {
+	objects := slices.Clone(s.Objects)
+	order(objects)
+	slices.Reverse(objects)
+	return objects
+}
+
 // order sorts by waves and keeps the order of the files within one.
 func order(objects []Object) {
 	slices.SortStableFunc(objects, func(a, b Object) int { return waveOf(a.GetKind()) - waveOf(b.GetKind()) })

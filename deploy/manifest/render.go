@@ -50,6 +50,10 @@ type Source struct {
 	Application string
 	// Namespace is what charts are told; default "default".
 	Namespace string
+	// Hosts maps host names of Ingresses and routes to those that replace them.
+	Hosts map[string]string
+	// Review is the slug that the names of a review's objects end with, "" for anything else.
+	Review string
 	// CRDs allows definitions of custom resources.
 	CRDs bool
 }
@@ -84,6 +88,14 @@ func Render(files fs.FS, source Source, limits Limits) (Set, error) {
 	}
 	if err := setImages(objects, source.Images); err != nil {
 		return Set{}, err
+	}
+	if err := setHosts(objects, source.Hosts); err != nil {
+		return Set{}, err
+	}
+	if source.Review != "" {
+		if objects, err = separate(objects, source.Review); err != nil {
+			return Set{}, err
+		}
 	}
 	order(objects)
 	set := Set{Objects: objects}

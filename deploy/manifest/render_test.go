@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write what the cases render into testdata")
 
 // Each file of testdata is a repository. Its comment says what is rendered: "path: …", "image: NAME VALUE",
-// "crds: true", and for charts "values: FILE", "set: KEY VALUE" and "release: NAME" lines.
+// "host: NAME VALUE", "review: SLUG", "crds: true", and for charts "values: FILE", "set: KEY VALUE" and "release: NAME" lines.
 // The file "want" holds the objects in order, or the error.
 func TestRepositoriesRenderAsRecorded(t *testing.T) {
 	names, err := filepath.Glob("testdata/*.txtar")
@@ -41,7 +41,7 @@ func TestRepositoriesRenderAsRecorded(t *testing.T) {
 				}
 				files[f.Name] = &fstest.MapFile{Data: f.Data}
 			}
-			source := Source{Path: "deploy", Images: map[string]string{}}
+			source := Source{Path: "deploy", Images: map[string]string{}, Hosts: map[string]string{}}
 			helm := Helm{Set: map[string]string{}}
 			for line := range strings.Lines(string(archive.Comment)) {
 				fields := strings.Fields(line)
@@ -53,6 +53,10 @@ func TestRepositoriesRenderAsRecorded(t *testing.T) {
 					source.Path = fields[1]
 				case "image:":
 					source.Images[fields[1]] = fields[2]
+				case "review:":
+					source.Review = fields[1]
+				case "host:":
+					source.Hosts[fields[1]] = fields[2]
 				case "crds:":
 					source.CRDs = true
 				case "values:":

@@ -1,6 +1,7 @@
 package gitlabsim
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -77,8 +78,8 @@ func (g *GitLab) mergeRequestEntity(p *project, mr *MergeRequest) any {
 	return obj{
 		"id": mr.ID, "iid": mr.IID, "project_id": p.ID, "title": mr.Title, "description": mr.Description, "state": mr.State,
 		"created_at": apiTime(mr.CreatedAt), "updated_at": apiTime(mr.UpdatedAt), "merged_at": apiTime(mr.MergedAt),
-		"merge_user": g.userEntity(mr.MergeUserID), "merged_by": g.userEntity(mr.MergeUserID), "closed_at": nil, "closed_by": nil,
-		"target_branch": mr.TargetBranch, "source_branch": mr.SourceBranch, "source_project_id": p.ID, "target_project_id": p.ID,
+		"merge_user": g.userEntity(mr.MergeUserID), "merged_by": g.userEntity(mr.MergeUserID), "closed_at": apiTime(mr.ClosedAt), "closed_by": nil,
+		"target_branch": mr.TargetBranch, "source_branch": mr.SourceBranch, "source_project_id": cmp.Or(mr.SourceProjectID, p.ID), "target_project_id": p.ID,
 		"user_notes_count": notes, "upvotes": 0, "downvotes": 0, "author": g.userEntity(mr.AuthorID), "assignees": []any{}, "assignee": nil,
 		"reviewers": []any{}, "labels": []any{}, "draft": false, "work_in_progress": false, "milestone": nil, "merge_when_pipeline_succeeds": false,
 		"detailed_merge_status": status, "merge_status": "can_be_merged", "sha": mr.HeadSHA, "merge_commit_sha": orNil(mr.MergeCommitSHA),

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/gitlab/webhook"
 )
@@ -98,6 +100,44 @@ func TestMergeHookNamesTheCommitOnTheTargetBranch(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestAMergeRequestIsPushedToClosedAndReopened(t *testing.T) {
+	w := newWorld(t, gitlabsim.Options{})
+	must(t, w.g.SetCI(w.project, gitlabsim.CI{Jobs: []gitlabsim.JobSpec{{Name: "build"}}}))
+	w.addHook()
+	iid := w.open("Change")
+	first := w.g.Snapshot().Projects[0].MergeRequests[0].HeadSHA
+	second, err := w.g.Push(w.project, iid, w.maintainer, map[string]string{"more.txt": "x"}, "More")
+	must(t, err)
+	ci, err := w.g.StartMergeRequestPipeline(w.project, iid, w.maintainer)
+	must(t, err)
+	must(t, w.g.CloseMergeRequest(w.project, iid, w.maintainer))
+	if w.g.CloseMergeRequest(w.project, iid, w.maintainer) == nil {
+		t.Error("it was closed twice")
+	}
+	must(t, w.g.ReopenMergeRequest(w.project, iid, w.maintainer))
+	var got []string
+	seen := map[string]bool{}
+	for _, h := range w.quiet() {
+		hook, err := webhook.Parse(h.header, h.body)
+		must(t, err)
+		switch hook := hook.(type) {
+		case webhook.MergeRequest:
+			got = append(got, hook.Action+" "+hook.State)
+			if hook.UpdatedAt == "" || hook.SourceProject != w.project || hook.Action == "update" && (hook.OldRev != first || hook.HeadSHA != second) || hook.Action != "update" && hook.OldRev != "" {
+				t.Errorf("got %+v", hook)
+			}
+		case webhook.Pipeline:
+			if seen[hook.Status] = true; hook.ID != ci || hook.Source != "merge_request_event" || hook.Ref != "refs/merge-requests/1/head" || hook.MergeRequestIID != iid || hook.SHA != second {
+				t.Errorf("got %+v", hook)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"open opened", "update opened", "close closed", "reopen opened"}, got); diff != "" || len(seen) == 0 {
+		t.Errorf("%s, CI pipelines %v", diff, seen)
+	}
+	w.obeysContract()
 }
 
 // shape lists the keys of a payload down to the third level, with the kind of each value.

@@ -17,6 +17,9 @@ type MergeRequestOptions struct {
 	Files        map[string]string
 	Delete       []string
 	AuthorID     int64
+	// ForkID is the number of another project from which the merge request comes. Its
+	// commits are here all the same.
+	ForkID int64
 }
 
 // MergeMethod is how a merge request gets into its target branch.
@@ -52,7 +55,7 @@ func (g *GitLab) OpenMergeRequest(o MergeRequestOptions) (int64, error) {
 	now := g.now()
 	mr := &MergeRequest{
 		ID: g.next("merge_request"), IID: int64(len(p.mrs)) + 1, Title: o.Title, Description: o.Description, State: "opened",
-		SourceBranch: o.SourceBranch, TargetBranch: o.TargetBranch, AuthorID: o.AuthorID, HeadSHA: c.SHA,
+		SourceBranch: o.SourceBranch, TargetBranch: o.TargetBranch, AuthorID: o.AuthorID, HeadSHA: c.SHA, SourceProjectID: o.ForkID,
 		CreatedAt: now, UpdatedAt: now, commits: []string{c.SHA},
 	}
 	p.mrs = append(p.mrs, mr)

@@ -67,6 +67,8 @@ type MergeRequest struct {
 	CreatedAt       time.Time
 	UpdatedAt       time.Time
 	MergedAt        time.Time
+	ClosedAt        time.Time
+	SourceProjectID int64 // of a fork; zero where the source branch is the project's own
 	Notes           []*Note
 
 	commits []string

@@ -1,6 +1,9 @@
 package gitlabsim
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // obj is a JSON object.
 type obj = map[string]any
@@ -62,7 +65,7 @@ func (g *GitLab) mergeRequestAttributes(p *project, mr *MergeRequest) obj {
 	return obj{
 		"id": mr.ID, "iid": mr.IID, "title": mr.Title, "description": mr.Description, "state": mr.State, "state_id": stateID(mr.State),
 		"author_id": mr.AuthorID, "created_at": hookTime(mr.CreatedAt), "updated_at": hookTime(mr.UpdatedAt), "merged_at": hookTime(mr.MergedAt),
-		"source_branch": mr.SourceBranch, "target_branch": mr.TargetBranch, "source_project_id": p.ID, "target_project_id": p.ID,
+		"source_branch": mr.SourceBranch, "target_branch": mr.TargetBranch, "source_project_id": cmp.Or(mr.SourceProjectID, p.ID), "target_project_id": p.ID,
 		"merge_commit_sha": orNil(mr.MergeCommitSHA), "squash_commit_sha": orNil(mr.SquashCommitSHA), "merge_user_id": idOrNil(mr.MergeUserID),
 		"merge_status": "can_be_merged", "detailed_merge_status": "mergeable", "merge_error": nil, "head_pipeline_id": nil,
 		"merge_params": obj{"force_remove_source_branch": "1"}, "draft": false, "work_in_progress": false, "labels": []any{},
@@ -110,8 +113,22 @@ func (g *GitLab) pipelinePayload(p *project, pl *Pipeline) obj {
 			"finished_at": hookTime(pl.FinishedAt), "duration": nil, "queued_duration": nil, "protected_ref": pl.Ref == p.DefaultBranch,
 			"variables": []any{}, "url": fmt.Sprintf("%s/-/pipelines/%d", g.projectURL(p), pl.ID),
 		},
-		"merge_request": nil, "user": g.hookUser(pl.UserID), "project": g.hookProject(p), "commit": g.hookCommit(p, pl.SHA), "builds": builds,
+		"merge_request": g.pipelineMergeRequest(p, pl), "user": g.hookUser(pl.UserID), "project": g.hookProject(p), "commit": g.hookCommit(p, pl.SHA), "builds": builds,
 	}
+}
+
+// pipelineMergeRequest is the merge request whose own CI pipeline this is.
+func (g *GitLab) pipelineMergeRequest(p *project, pl *Pipeline) any {
+	for _, mr := range p.mrs {
+		if pl.Source == mergeRequestEvent && pl.Ref == mergeRequestRef(mr.IID) {
+			return obj{
+				"id": mr.ID, "iid": mr.IID, "title": mr.Title, "source_branch": mr.SourceBranch, "source_project_id": cmp.Or(mr.SourceProjectID, p.ID),
+				"target_branch": mr.TargetBranch, "target_project_id": p.ID, "state": mr.State, "merge_status": "can_be_merged",
+				"detailed_merge_status": "mergeable", "url": g.mergeRequestURL(p, mr),
+			}
+		}
+	}
+	return nil
 }
 
 func when(j *Job) string {

@@ -67,13 +67,23 @@ type MergeRequest struct {
 	MergeSHA    string
 	MergeSource MergeSource
 	HeadSHA     string // last commit of the source branch
-	AuthorID    int64
-	User        User // who did this, e.g. who merged
-	System      bool // GitLab did it, not a person
+	OldRev      string // the one before, if this hook tells of new commits
+	// SourceProject is the project of the source branch, 0 where GitLab left it out.
+	SourceProject int64
+	UpdatedAt     string // as GitLab writes it: the same in all hooks of one change
+	AuthorID      int64
+	User          User // who did this, e.g. who merged
+	System        bool // GitLab did it, not a person
 }
 
-// ActionMerge is the action of a [MergeRequest] that has just been merged.
-const ActionMerge = "merge"
+// Actions of a [MergeRequest].
+const (
+	ActionOpen   = "open"
+	ActionReopen = "reopen"
+	ActionUpdate = "update"
+	ActionClose  = "close"
+	ActionMerge  = "merge" // it has just been merged
+)
 
 // Pipeline is a CI pipeline that changed its status. ID, SHA, Ref and Status are always set.
 type Pipeline struct {

@@ -151,9 +151,13 @@ func mergeRequest(p *payload) Hook {
 		SourceBranch: name(o.SourceBranch),
 		TargetBranch: name(o.TargetBranch),
 		HeadSHA:      sha(o.LastCommit.v.ID),
+		OldRev:       sha(o.OldRev),
+		UpdatedAt:    name(o.UpdatedAt),
 		AuthorID:     positive(o.AuthorID),
 		User:         user(p.User),
 		System:       o.System.v,
+
+		SourceProject: positive(o.SourceProjectID),
 	}
 	switch {
 	case h.Project.ID == 0:

@@ -45,7 +45,7 @@ func TestParseReadsWhatSlipwayUses(t *testing.T) {
 		URL:          "http://gitlab.example.com/flightjs/flight-management/-/merge_requests/16",
 		SourceBranch: "feature/booking-validation", TargetBranch: "main",
 		MergeSHA: "78a76ee6b4992a6baf64c59fc4c44c7323d60438", MergeSource: FromMergeCommit,
-		HeadSHA: "e59094b8de0f2f91abbe4760a52d9137260252d8", AuthorID: 1, User: alex,
+		HeadSHA: "e59094b8de0f2f91abbe4760a52d9137260252d8", SourceProject: 2, UpdatedAt: "2026-01-16 05:56:25 UTC", AuthorID: 1, User: alex,
 	}
 	squashed := merged
 	squashed.MergeSHA, squashed.MergeSource = "1f0c1f0c1f0c1f0c1f0c1f0c1f0c1f0c1f0c1f0c", FromSquashCommit
@@ -66,7 +66,7 @@ func TestParseReadsWhatSlipwayUses(t *testing.T) {
 			Project: Project{ID: 4861503, Path: "gitlab-org/hello-world", WebURL: "https://gitlab.com/gitlab-org/hello-world", DefaultBranch: "master"},
 			Action:  "merge", IID: 1, State: "merged", Title: "update readme", URL: "https://gitlab.com/gitlab-org/hello-world/merge_requests/1",
 			SourceBranch: "feature", TargetBranch: "master", MergeSHA: "78a76ee6b4992a6baf64c59fc4c44c7323d60438", MergeSource: FromMergeCommit,
-			HeadSHA: "c4c79227ed610f1151f05bbc5be33b4f340d39c8", AuthorID: 51764, User: User{Username: "sytses", Name: "Sid Sijbrandij"},
+			HeadSHA: "c4c79227ed610f1151f05bbc5be33b4f340d39c8", SourceProject: 4861503, UpdatedAt: "2017-12-10 17:08:07 UTC", AuthorID: 51764, User: User{Username: "sytses", Name: "Sid Sijbrandij"},
 		}},
 		{"a CI pipeline knows its merge request", "client-go/pipeline.json", Pipeline{
 			Project: Project{ID: 1, Path: "gitlab-org/gitlab-test", WebURL: "http://192.168.64.1:3005/gitlab-org/gitlab-test", DefaultBranch: "master"},
@@ -129,6 +129,8 @@ func TestParseOfSmallBodies(t *testing.T) {
 	}{
 		{"a fast-forward merge is known by its last commit", "", mr(`"merge_commit_sha":null,"squash_commit_sha":null,"last_commit":{"id":"` + sha1 + `"}`),
 			MergeRequest{Project: Project{ID: 7}, Action: "merge", IID: 3, TargetBranch: "main", MergeSHA: sha1, MergeSource: FromLastCommit, HeadSHA: sha1}},
+		{"new commits name the one before", "", `{"object_kind":"merge_request","project":{"id":7},"object_attributes":{"iid":3,"action":"update","oldrev":"` + sha1 + `","source_project_id":8,"updated_at":"2026-01-16 05:56:25 UTC","last_commit":{"id":"` + sha2 + `"}}}`,
+			MergeRequest{Project: Project{ID: 7}, Action: "update", IID: 3, OldRev: sha1, HeadSHA: sha2, SourceProject: 8, UpdatedAt: "2026-01-16 05:56:25 UTC"}},
 		{"a merge commit wins over a squash commit", "", mr(`"merge_commit_sha":"` + sha1 + `","squash_commit_sha":"` + sha2 + `"`),
 			MergeRequest{Project: Project{ID: 7}, Action: "merge", IID: 3, TargetBranch: "main", MergeSHA: sha1, MergeSource: FromMergeCommit}},
 		{"a merge without any commit is ignored with the reason", "", mr(`"title":"x"`),

@@ -74,6 +74,9 @@ type attributesPayload struct {
 	SourceBranch    lax[string]        `json:"source_branch"`
 	TargetBranch    lax[string]        `json:"target_branch"`
 	TargetProjectID lax[int64]         `json:"target_project_id"`
+	SourceProjectID lax[int64]         `json:"source_project_id"`
+	OldRev          lax[string]        `json:"oldrev"`
+	UpdatedAt       lax[string]        `json:"updated_at"`
 	MergeCommitSHA  lax[string]        `json:"merge_commit_sha"`
 	SquashCommitSHA lax[string]        `json:"squash_commit_sha"`
 	LastCommit      lax[commitPayload] `json:"last_commit"`

@@ -37,6 +37,7 @@ type deliveryPage struct {
 	Title      link
 	Number     string // "!12"
 	Rollback   *link  // the delivery that this one undoes
+	Review     string // a word for it, "" for what was merged
 	Project    link
 	App        string
 	Commit     link
@@ -147,7 +148,7 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		Commit:  commit(v.Project, v.SHA), CI: link{line(v.CI.Status, maxLabel), safeURL(v.CI.URL)},
 		Slack: safeURL(v.MessageURL), Author: line(v.MergeRequest.AuthorUsername, maxLabel),
 		MergedBy: line(v.MergeRequest.MergedBy, maxLabel), Created: v.Created, Started: v.Started, Ended: v.Ended,
-		Took: took(v.Started, v.Ended), Finished: v.Status.Finished(),
+		Took: took(v.Started, v.Ended), Finished: v.Status.Finished(), Review: reviewWord(v),
 	}
 	_, p.Log = reason(v.Reason)
 	words, _ := why(v, p.Look.Word)

@@ -25,6 +25,7 @@ type listRow struct {
 	Title    string
 	Number   string
 	Rollback bool
+	Review   string // a word for it, "" for what was merged
 	Commit   string
 	Marks    []mark
 	More     int
@@ -56,7 +57,7 @@ func (c *Console) newListPage(views []pipeline.View, before, next string) listPa
 func (c *Console) newListRow(v pipeline.View) listRow {
 	r := listRow{
 		ID: v.ID, Look: deliveryLook(v), App: line(v.Application, maxLabel), Title: title(v).Text, Number: number(v),
-		Rollback: v.RollbackOf != "", Commit: line(pipeline.Short(v.SHA), maxLabel), When: v.Created, By: by(v), Took: took(v.Started, v.Ended),
+		Rollback: v.RollbackOf != "", Review: reviewWord(v), Commit: line(pipeline.Short(v.SHA), maxLabel), When: v.Created, By: by(v), Took: took(v.Started, v.Ended),
 	}
 	r.Reason, r.GoesOn = why(v, r.Look.Word)
 	if validID(v.ID) {
@@ -67,6 +68,17 @@ func (c *Console) newListRow(v pipeline.View) listRow {
 	}
 	r.More = len(v.Stages) - len(r.Marks)
 	return r
+}
+
+// reviewWord is the tag of a review, "" for anything else.
+func reviewWord(v pipeline.View) string {
+	switch {
+	case v.TearDownOf != "":
+		return "End of review"
+	case v.Review:
+		return "Review"
+	}
+	return ""
 }
 
 // by is who started the delivery: who asked for the rollback, or who merged.

@@ -26,6 +26,12 @@ func deliveryLook(v pipeline.View) look {
 		}
 		return look{"run", "run", "Under way"}
 	case pipeline.StatusSucceeded:
+		switch {
+		case v.TearDownOf != "":
+			return look{"off", "check", "Removed"}
+		case v.Review:
+			return look{"ok", "check", "Ready for review"}
+		}
 		return look{"ok", "check", "Delivered"}
 	case pipeline.StatusFailed:
 		return look{"bad", "cross", "Failed"}
@@ -144,6 +150,8 @@ func kindWord(k pipeline.StageKind) string {
 		return "CI pipeline"
 	case pipeline.KindNotify:
 		return "Message"
+	case pipeline.KindTearDown:
+		return "Removal"
 	case pipeline.KindRollback:
 		return "Rollback"
 	}

@@ -57,6 +57,8 @@ func planRef(ev pipeline.Event) string {
 		return ev.PlanRef
 	case pipeline.RollbackStarted:
 		return ev.PlanRef
+	case pipeline.TearDownStarted:
+		return ev.PlanRef
 	}
 	return ""
 }

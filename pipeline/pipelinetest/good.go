@@ -2,6 +2,7 @@ package pipelinetest
 
 import (
 	"fmt"
+	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -47,13 +48,19 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{ID: do.Job, Status: "success"}}, nil
 	case pipeline.StartRollback:
 		return nil, w.startRollback(p, do)
+	case pipeline.LookAtMergeRequest:
+		return pipeline.MergeRequestSeen{Merged: true, Ended: w.ended(p.Of)}, nil
+	case pipeline.StartTearDown:
+		return nil, w.startTearDown(p, do)
+	case pipeline.TearDown:
+		return pipeline.TornDown{Stage: do.Stage, Attempt: do.Attempt, Removed: []string{"Deployment shop"}}, nil
 	case pipeline.WriteNote:
 		return pipeline.NoteWritten{ID: 900}, nil
 	case pipeline.WriteMessage:
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob, pipeline.StopEnvironment:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())
@@ -76,6 +83,22 @@ func (w *World) startRollback(p Pending, do pipeline.StartRollback) error {
 	}
 	w.AddPlan(do.NewID, plan)
 	return w.Send(do.NewID, pipeline.RollbackStarted{Of: p.Of, PlanRef: do.NewID, Decision: do.Decision})
+}
+
+func (w *World) startTearDown(p Pending, do pipeline.StartTearDown) error {
+	plan, err := spec.TearDownPlan(w.Plan(p.Of), do)
+	if err != nil {
+		return err
+	}
+	w.AddPlan(do.NewID, plan)
+	return w.Send(do.NewID, pipeline.TearDownStarted{Of: p.Of, PlanRef: do.NewID, Closed: do.Closed, Had: do.Had})
+}
+
+// ended is when the merge request of a delivery ended, the same for whoever asks in the
+// same minute.
+func (w *World) ended(of string) time.Time {
+	at := w.Now.Truncate(time.Minute)
+	return at.Add(time.Duration(w.deliveries[of].MergeRequest.IID))
 }
 
 // Resolve is a dynamic stage with nothing left to resolve.

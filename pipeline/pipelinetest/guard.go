@@ -78,7 +78,8 @@ func checkDelivery(t Taken) error {
 	if t.Before.Schema != 0 && t.Before.Status.Finished() && finished && t.Before.Ended.Equal(d.Ended) {
 		for _, f := range t.Effects {
 			switch f.Do.(type) {
-			case pipeline.Answer, pipeline.Identify, pipeline.StartRollback, pipeline.Send, pipeline.Remove:
+			case pipeline.Answer, pipeline.Identify, pipeline.StartRollback, pipeline.Send, pipeline.Remove,
+				pipeline.StartTearDown, pipeline.LookAtMergeRequest:
 			case pipeline.WriteNote, pipeline.WriteMessage:
 				if len(d.Decisions) == len(t.Before.Decisions) {
 					return fmt.Errorf("%s had ended, nobody decided anything, and it emits %s", d.ID, f.Key)

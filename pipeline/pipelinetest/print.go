@@ -115,8 +115,11 @@ func environment(e *pipeline.Environment, name Names) string {
 
 func claim(c pipeline.Claim, name Names) string {
 	words := fmt.Sprintf("%s %s/%d", name(c.Delivery), c.Stage, c.Attempt)
-	if c.Back {
+	switch {
+	case c.Back:
 		words += " to go back"
+	case c.Down:
+		words += " to remove it"
 	}
 	return words
 }
@@ -193,6 +196,16 @@ func action(a pipeline.Action, name Names) string {
 		}
 	case pipeline.LookAtJob:
 		return fmt.Sprintf(" at %d", a.Job)
+	case pipeline.StartTearDown:
+		return fmt.Sprintf(" of %s as %s", a.Environment, name(a.NewID))
+	case pipeline.TearDown:
+		words := " " + a.Environment
+		for _, r := range a.Releases {
+			words += " " + release(&r)
+		}
+		return words
+	case pipeline.StopEnvironment:
+		return " " + a.Environment
 	case pipeline.StartRollback:
 		words := fmt.Sprintf(" of %s as %s", a.Environment, name(a.NewID))
 		if a.To != "" {
@@ -236,9 +249,14 @@ func event(e pipeline.Event, name Names) string {
 		if e.Failed != nil {
 			words += ", bad " + release(e.Failed)
 		}
+		if e.Emptied {
+			words += ", emptied"
+		}
 		if e.Kept != nil {
 			words += ", keeping " + release(&e.Kept.Release) + " until " + e.Kept.Until.Format("15:04")
 		}
+	case pipeline.MergeRequestSeen:
+		words += fmt.Sprintf(" open: %t", e.Open)
 	case pipeline.KeepEnded:
 		words += " " + release(&e.Release)
 	case pipeline.Checked:

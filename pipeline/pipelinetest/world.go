@@ -177,6 +177,8 @@ func (w *World) stepDelivery(t Taken) (Taken, error) {
 		ref = e.PlanRef
 	case pipeline.RollbackStarted:
 		ref = e.PlanRef
+	case pipeline.TearDownStarted:
+		ref = e.PlanRef
 	}
 	t.Plan = w.plans[ref]
 	arguments := []any{t.Plan, t.Before, t.Event}

@@ -10,7 +10,6 @@ import (
 type checker struct {
 	f           *File
 	problems    *problems
-	graph       *graph
 	lang        *language
 	expressions int
 	texts       []written
@@ -31,16 +30,21 @@ func (c *checker) add(path, what, hint string) { c.problems.add(c.at(path), what
 
 func (c *checker) check() {
 	c.f.templates = map[string]*template{}
-	c.graph = newGraph(c.f.Stages)
-	c.checkNames()
-	c.checkGraph()
-	c.findScopes()
-	for i := range c.f.Stages {
-		c.checkStage(stagePath(i), &c.f.Stages[i], false)
-	}
-	if c.f.Rollback != nil {
-		for i := range c.f.Rollback.Then {
-			c.checkStage(thenPath(i), &c.f.Rollback.Then[i], true)
+	c.scopes = map[string]*scope{}
+	for _, l := range c.f.lanes() {
+		names := c.stageNames(l)
+		c.checkNames(names)
+		c.checkGraph(l)
+		c.findScopes(l, names)
+		for i := range l.stages {
+			if l.review {
+				c.checkStage(l.at(i), &l.stages[i], c.checkReview)
+			} else {
+				c.checkStage(l.at(i), &l.stages[i], nil)
+			}
+		}
+		for i := range l.then {
+			c.checkStage(thenPath(i), &l.then[i], c.checkAfter)
 		}
 	}
 	for _, t := range c.texts {
@@ -48,33 +52,56 @@ func (c *checker) check() {
 	}
 }
 
-// stagePath and thenPath are where a stage is in the file.
-func stagePath(i int) string { return fmt.Sprintf("stages[%d]", i) }
-func thenPath(i int) string  { return fmt.Sprintf("rollback.then[%d]", i) }
+// lane is the stages of one way through the file: of a merge, or of a review.
+type lane struct {
+	path         string
+	stages, then []Stage
+	review       bool
+}
+
+func (f *File) mergeLane() lane {
+	l := lane{path: "stages", stages: f.Stages}
+	if f.Rollback != nil {
+		l.then = f.Rollback.Then
+	}
+	return l
+}
+
+// reviewLane is empty where the file has no review.
+func (f *File) reviewLane() lane {
+	l := lane{path: "review.stages", review: true}
+	if f.Review != nil {
+		l.stages = f.Review.Stages
+	}
+	return l
+}
+
+func (f *File) lanes() []lane { return []lane{f.mergeLane(), f.reviewLane()} }
+
+// at is where a stage is in the file, as thenPath is for those of rollback.
+func (l lane) at(i int) string { return fmt.Sprintf("%s[%d]", l.path, i) }
+func thenPath(i int) string    { return fmt.Sprintf("rollback.then[%d]", i) }
 
 // scope says which earlier stages an expression of a stage may ask for.
 type scope struct {
 	name   Name
+	names  []named // of all stages of its lane
 	before map[Name]bool
 	after  bool // it is a stage of rollback
 }
 
-func (c *checker) findScopes() {
-	c.scopes = map[string]*scope{}
-	all := map[Name]bool{}
-	for i, s := range c.f.Stages {
+func (c *checker) findScopes(l lane, names []named) {
+	all, graph := map[Name]bool{}, newGraph(l.stages)
+	for i, s := range l.stages {
 		all[s.Name] = true
 		before := map[Name]bool{}
-		for j := range c.graph.before(i) {
-			before[c.f.Stages[j].Name] = j != i
+		for j := range graph.before(i) {
+			before[l.stages[j].Name] = j != i
 		}
-		c.scopes[stagePath(i)] = &scope{name: s.Name, before: before}
+		c.scopes[l.at(i)] = &scope{name: s.Name, names: names, before: before}
 	}
-	if c.f.Rollback == nil {
-		return
-	}
-	for i, s := range c.f.Rollback.Then {
-		c.scopes[thenPath(i)] = &scope{name: s.Name, before: maps.Clone(all), after: true}
+	for i, s := range l.then {
+		c.scopes[thenPath(i)] = &scope{name: s.Name, names: names, before: maps.Clone(all), after: true}
 		all[s.Name] = true
 	}
 }
@@ -159,7 +186,7 @@ func (c *checker) checkUse(sp spot, u use, where *scope) {
 	}
 	var earlier []string
 	what, hint := "", ""
-	for _, n := range c.stageNames() {
+	for _, n := range where.names {
 		switch {
 		case where.before[n.name]:
 			earlier = append(earlier, string(n.name))
@@ -185,22 +212,20 @@ type named struct {
 	after bool
 }
 
-func (c *checker) stageNames() []named {
+func (c *checker) stageNames(l lane) []named {
 	var names []named
-	for i, s := range c.f.Stages {
-		names = append(names, named{stagePath(i) + ".name", s.Name, false})
+	for i, s := range l.stages {
+		names = append(names, named{l.at(i) + ".name", s.Name, false})
 	}
-	if c.f.Rollback != nil {
-		for i, s := range c.f.Rollback.Then {
-			names = append(names, named{thenPath(i) + ".name", s.Name, true})
-		}
+	for i, s := range l.then {
+		names = append(names, named{thenPath(i) + ".name", s.Name, true})
 	}
 	return names
 }
 
-func (c *checker) checkNames() {
+func (c *checker) checkNames(names []named) {
 	first := map[Name]string{}
-	for _, n := range c.stageNames() {
+	for _, n := range names {
 		if n.name == "" {
 			continue
 		}

@@ -66,7 +66,22 @@ func (f *File) Delivers(project pipeline.Project, mr pipeline.MergeRequest) (yes
 // and held against the operator's rules. The plan is nil if there are problems. Ask
 // Delivers first whether the merge is meant at all.
 func Compile(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.Problem) {
-	c := &compiler{f: f, in: in, op: op, problems: &problems{file: f.name}, vars: variables(in, nil), graph: newGraph(f.Stages)}
+	return compile(f, in, op, f.mergeLane())
+}
+
+// CompileReview makes the plan of a review for a commit of an open merge request. The file
+// has to have a review.
+func CompileReview(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.Problem) {
+	plan, problems := compile(f, in, op, f.reviewLane())
+	if plan != nil {
+		plan.After, plan.AftermathOn = cmp.Or(f.Review.After, pipeline.AfterPipeline), nil
+		plan.Channel = "" // every push would ring there; people look at the merge request
+	}
+	return plan, problems
+}
+
+func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline.Problem) {
+	c := &compiler{f: f, in: in, op: op, problems: &problems{file: f.name}, vars: variables(in, nil), lane: l, graph: newGraph(l.stages)}
 	defaults := op.Defaults(in.Project.Path)
 	c.plan = &pipeline.Plan{
 		Schema: pipeline.PlanSchema, Application: string(f.Application),
@@ -82,16 +97,18 @@ func Compile(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.Problem
 		c.plan.Links = append(c.plan.Links, pipeline.Link{Title: c.fill(at+".title", l.Title), URL: c.fill(at+".url", l.URL)})
 	}
 	c.sources = defaults.Sources
-	for i := range f.Stages {
-		st := c.stage(stagePath(i), &f.Stages[i])
+	for i := range l.stages {
+		st := c.stage(l.at(i), &l.stages[i])
 		for _, n := range c.graph.needs[i] {
-			st.Needs = append(st.Needs, string(f.Stages[n].Name))
+			st.Needs = append(st.Needs, string(l.stages[n].Name))
 		}
 		c.plan.Stages = append(c.plan.Stages, st)
 	}
 	c.aftermath()
 	c.judgements()
-	c.judged()
+	if !l.review { // whose environments are never judged
+		c.judged()
+	}
 	if len(c.problems.list) > 0 {
 		return nil, c.problems.told()
 	}
@@ -104,6 +121,7 @@ type compiler struct {
 	op       Operator
 	problems *problems
 	vars     map[string]any
+	lane     lane
 	graph    *graph
 	plan     *pipeline.Plan
 	sources  []string
@@ -211,6 +229,9 @@ func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 	switch {
 	case s.Deploy != nil:
 		st.Deploy = s.Deploy.plan()
+		if c.lane.review && s.OnFailure == "" {
+			st.OnFailure = pipeline.FailStop // people look at what went wrong
+		}
 		c.enter(at+".deploy.environment", st.Deploy.Environment)
 	case s.Run != nil:
 		st.Run = s.Run.plan()
@@ -232,14 +253,14 @@ func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 
 // aftermath compiles the stages of rollback; each needs the one before.
 func (c *compiler) aftermath() {
-	if c.f.Rollback == nil {
+	if len(c.lane.then) == 0 {
 		return
 	}
 	var before []string
-	for i := range c.f.Rollback.Then {
-		st := c.stage(thenPath(i), &c.f.Rollback.Then[i])
+	for i := range c.lane.then {
+		st := c.stage(thenPath(i), &c.lane.then[i])
 		st.Aftermath, st.Needs = true, before
-		if c.f.Rollback.Then[i].OnFailure == "" {
+		if c.lane.then[i].OnFailure == "" {
 			st.OnFailure = pipeline.FailContinue // that one message is lost must not keep the others
 		}
 		c.plan.Stages, before = append(c.plan.Stages, st), []string{st.Name}

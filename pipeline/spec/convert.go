@@ -45,7 +45,7 @@ func (d *Deploy) plan() *pipeline.Deploy {
 		Environment: string(d.Environment), Strategy: cmp.Or(d.Strategy, pipeline.StrategyRolling),
 		Manifests: string(d.Manifests), Images: texts(d.Images), Helm: d.Helm.plan(),
 		ProgressDeadline: d.ProgressDeadline.Span(), Prune: d.Prune,
-		Traffic: d.Traffic.plan(), Standby: d.standby(), KeepFailed: d.KeepFailed.Span(),
+		Hosts: texts(d.Hosts), Traffic: d.Traffic.plan(), Standby: d.standby(), KeepFailed: d.KeepFailed.Span(),
 	}
 }
 

@@ -15,6 +15,7 @@ func eachText(st *pipeline.Stage, change func(key, text string, rule scalar) str
 	if d := st.Deploy; d != nil {
 		w.one("manifests", &d.Manifests, Path(""))
 		w.values("images", d.Images, Image(""))
+		w.values("hosts", d.Hosts, Host(""))
 		w.helm(d.Helm)
 	}
 	if r := st.Run; r != nil {

@@ -21,6 +21,7 @@ stages:
       environment: ENV
       manifests: TEXT
       images: {shop: TEXT}
+      hosts: {shop: TEXT}
       helm: {values: [TEXT], set: {a.b: TEXT}}
   - name: run
     run:
@@ -129,7 +130,7 @@ func TestEveryTextOfAStageIsFilledIn(t *testing.T) {
 func TestATitleIsNeverAnExpression(t *testing.T) {
 	const title = "${{ stages.ci.status }}"
 	data := strings.NewReplacer(`"#TEXT"`, `"#x"`, `"https://TEXT/"`, `"https://x/?${{ merge_request.title }}"`, "ENV", "staging",
-		"manifests: TEXT", "manifests: x", "images: {shop: TEXT}", "images: {shop: x}", "ref: TEXT", "ref: x", "image: TEXT", "image: x",
+		"manifests: TEXT", "manifests: x", "hosts: {shop: TEXT}", "hosts: {shop: x}", "images: {shop: TEXT}", "images: {shop: x}", "ref: TEXT", "ref: x", "image: TEXT", "image: x",
 		"body: TEXT", `body: '\Q${{ merge_request.title }}\E'`, "TEXT", `"${{ merge_request.title }}"`).Replace(everyText)
 	conditional := strings.NewReplacer("\n  - {name: ci", "\n  - {name: ci", "\n  - {name", "\n  - {if: 'stages.ci.succeeded || true', name",
 		"\n  - name", "\n  - if: stages.ci.succeeded || true\n    name").Replace(data)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -36,6 +37,12 @@ func (s source) Describe(context.Context, int64, int64, string) (spec.Input, err
 		in.Project.Path = s.path
 	}
 	return in, s.describeErr
+}
+
+func (s source) DescribeOpen(ctx context.Context, _, _ int64, _ string) (spec.Input, error) {
+	in, err := s.Describe(ctx, 0, 0, "")
+	in.Commit.Ref, in.MergeRequest.MergedAt, in.MergeRequest.MergedBy = in.MergeRequest.SourceBranch, time.Time{}, ""
+	return in, err
 }
 
 type blobs map[string][]byte
@@ -102,6 +109,70 @@ func TestLoaderTellsWhatBecameOfTheFile(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+const reviewed = simple + "review:\n  after: push\n  stages:\n    - {name: look, deploy: {environment: review/mr-12, manifests: deploy}}\n"
+
+func TestLoaderOfReviews(t *testing.T) {
+	silent := func(why string) pipeline.Event {
+		return pipeline.Failed{Effect: "load-plan", Key: "load/1", Code: pipeline.ReasonCondition, Detail: why}
+	}
+	stale := &pipeline.Failure{Code: pipeline.ReasonStale, Permanent: true, Detail: "it is closed"}
+	for name, c := range map[string]struct {
+		source source
+		want   pipeline.Event
+	}{
+		"a file with a review is planned":                {source{file: reviewed, targetBranch: "stable"}, pipeline.Planned{PlanRef: "blob-0"}},
+		"without a file nobody hears of it":              {source{fileErr: spec.ErrNoFile}, silent(".slipway.yml has no review at this commit")},
+		"without a review nobody hears of it":            {source{file: simple}, silent(".slipway.yml has no review at this commit")},
+		"a wrong file without a review is for the merge": {source{file: "version: 7\nstages: []\n"}, silent(".slipway.yml has no review at this commit")},
+		"a closed merge request has none":                {source{file: reviewed, describeErr: stale}, silent("it is closed")},
+		"a wrong file with a review is refused with its places": {source{file: strings.Replace(reviewed, "look,", "Look,", 1)}, pipeline.PlanRefused{Problems: []pipeline.Problem{
+			{File: ".slipway.yml", Line: 9, Column: 14, What: `"Look" is not a name`, Hint: "use up to 40 of a-z, 0-9 and -, and start with a letter or digit"}}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := blobs{}
+			l, err := spec.NewLoader(spec.LoaderOptions{Source: c.source, Operator: operator{}, Blobs: store})
+			if err != nil {
+				t.Fatal(err)
+			}
+			task := loadTask()
+			task.Delivery.Review = true
+			got, err := l.Execute(t.Context(), task)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Error(diff)
+			}
+			if planned, ok := got.(pipeline.Planned); ok {
+				plan, err := spec.DecodePlan(store[planned.PlanRef])
+				if err != nil || plan.After != pipeline.AfterPush || plan.Channel != "" || plan.Stages[0].OnFailure != pipeline.FailStop || !plan.Environments["review/mr-12"].Review {
+					t.Errorf("stored %+v, %v", plan, err)
+				}
+			}
+		})
+	}
+}
+
+func TestReviewsAndMergesKeepApart(t *testing.T) {
+	place, review := pipeline.EnvironmentRules{}, pipeline.EnvironmentRules{Review: true}
+	for name, c := range map[string]struct {
+		rules  pipeline.EnvironmentRules
+		review bool
+		branch string
+		want   bool
+	}{
+		"a merge goes to an environment":                       {place, false, "main", true},
+		"a merge of another branch does not":                   {place, false, "topic", false},
+		"a merge does not go to a review environment":          {review, false, "main", false},
+		"a review goes to a review environment, of any branch": {review, true, "topic", true},
+		"a review does not go anywhere else":                   {place, true, "main", false},
+	} {
+		if got := spec.MayDeploy(c.rules, c.review, c.branch, "main"); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
 	}
 }
 

@@ -25,6 +25,8 @@ type File struct {
 	Stages []Stage `json:"stages" yaml:"stages" jsonschema:"minItems=1,maxItems=50"`
 	// What runs after a delivery that did not end well.
 	Rollback *Aftermath `json:"rollback,omitempty" yaml:"rollback,omitempty"`
+	// What is deployed for a merge request while it is open, to look at, and goes when it is closed or merged.
+	Review *Review `json:"review,omitempty" yaml:"review,omitempty"`
 
 	name      string
 	spots     map[string]spot
@@ -38,6 +40,14 @@ type Aftermath struct {
 	On []string `json:"on,omitempty" yaml:"on,omitempty" jsonschema:"minItems=1,maxItems=2,enum=failed,enum=rolled-back"`
 	// The stages that run then, one after the other: job, trigger, notify, wait, and validate with http checks.
 	Then []Stage `json:"then" yaml:"then" jsonschema:"minItems=1,maxItems=10"`
+}
+
+// Review is what happens for every new commit of a merge request that is open. It deploys to review environments only, which an operator has to allow.
+type Review struct {
+	// Start when the CI pipeline of the commit has passed (pipeline), or when it was pushed (push).
+	After pipeline.After `json:"after,omitempty" yaml:"after,omitempty" jsonschema:"enum=pipeline,enum=push,default=pipeline"`
+	// What happens, in order: deploy, run, wait, notify and validate.
+	Stages []Stage `json:"stages" yaml:"stages" jsonschema:"minItems=1,maxItems=50"`
 }
 
 // On says what starts a delivery.
@@ -111,6 +121,8 @@ type Deploy struct {
 	Images map[ImageName]Image `json:"images,omitempty" yaml:"images,omitempty" jsonschema:"maxProperties=50"`
 	// How the Helm chart is rendered.
 	Helm *Helm `json:"helm,omitempty" yaml:"helm,omitempty"`
+	// Host names of Ingresses and routes in the manifests, each with the one that replaces it: {shop.example.com: "mr-${{ merge_request.iid }}.review.example.com"}.
+	Hosts map[HostName]Host `json:"hosts,omitempty" yaml:"hosts,omitempty" jsonschema:"maxProperties=50"`
 	// How long the rollout may stand still before it counts as failed. Without it, the manifests decide.
 	ProgressDeadline Duration `json:"progress_deadline,omitempty" yaml:"progress_deadline,omitempty"`
 	// What becomes of what the release before had and this one has not: objects removes it but for volume claims, volumes removes those too, nothing leaves all of it.

@@ -27,6 +27,8 @@ func (operator) Environment(project, name string) (pipeline.EnvironmentRules, er
 	case "production":
 		return pipeline.EnvironmentRules{Cluster: "main", Namespace: "shop", URL: "https://shop.example.com", Tier: "production",
 			Judged: true, Rule: policy.Rule{Approvers: []string{"group:shop/maintainers"}}}, nil
+	case "review/mr-12":
+		return pipeline.EnvironmentRules{Cluster: "main", Namespace: "shop-review", URL: "https://mr-12.example.com", Review: true, Slug: "review-mr-12-abcdef"}, nil
 	case "live":
 		return pipeline.EnvironmentRules{Cluster: "main", Namespace: "live", Tier: "production"}, nil
 	case "guarded":
@@ -62,7 +64,11 @@ func TestGoodFilesCompileToTheirPlan(t *testing.T) {
 				t.Fatal(problems)
 			}
 			in := input()
-			plan, problems := spec.Compile(file, in, operator{})
+			compile := spec.Compile
+			if file.Review != nil { // its other stages are as in the other cases
+				compile = spec.CompileReview
+			}
+			plan, problems := compile(file, in, operator{})
 			if len(problems) > 0 {
 				t.Fatal(problems)
 			}
@@ -116,6 +122,11 @@ func TestBadFilesAreRefusedWithPlaceAndHint(t *testing.T) {
 			if len(problems) == 0 {
 				var plan *pipeline.Plan
 				plan, problems = spec.Compile(file, input(), operator{})
+				if file.Review != nil {
+					var more []pipeline.Problem
+					plan, more = spec.CompileReview(file, input(), operator{})
+					problems = append(problems, more...)
+				}
 				if plan != nil || len(problems) == 0 {
 					t.Fatal("the file is taken")
 				}

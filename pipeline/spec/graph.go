@@ -109,8 +109,8 @@ func (g *graph) wayBack(start int) []int {
 	return []int{start}
 }
 
-func (c *checker) checkGraph() {
-	stages := c.f.Stages
+func (c *checker) checkGraph(l lane) {
+	stages := l.stages
 	var names []string
 	for _, s := range stages {
 		if s.Name != "" && !slices.Contains(names, string(s.Name)) {
@@ -120,7 +120,7 @@ func (c *checker) checkGraph() {
 	for i, s := range stages {
 		seen := map[Name]bool{}
 		for k, n := range s.Needs {
-			path := fmt.Sprintf("stages[%d].needs[%d]", i, k)
+			path := fmt.Sprintf("%s.needs[%d]", l.at(i), k)
 			known := slices.Contains(names, string(n))
 			switch {
 			case n == "":
@@ -132,11 +132,11 @@ func (c *checker) checkGraph() {
 			seen[n] = true
 		}
 	}
-	for _, cycle := range c.graph.cycles() {
+	for _, cycle := range newGraph(stages).cycles() {
 		way := make([]string, 0, len(cycle)+1)
 		for _, i := range append(cycle, cycle[0]) {
 			way = append(way, string(stages[i].Name))
 		}
-		c.add(fmt.Sprintf("stages[%d].name", cycle[0]), "stages need each other in a circle: "+strings.Join(way, " → "), "remove one of these needs")
+		c.add(l.at(cycle[0])+".name", "stages need each other in a circle: "+strings.Join(way, " → "), "remove one of these needs")
 	}
 }

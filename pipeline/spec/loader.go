@@ -25,6 +25,9 @@ type Source interface {
 	// project's path decides what it may do. That the merge request was not merged as this
 	// commit is a permanent *pipeline.Failure with ReasonStale.
 	Describe(ctx context.Context, project, mergeRequest int64, sha string) (Input, error)
+	// DescribeOpen looks up a commit of an open merge request. That it is not open, comes from
+	// another project, or has a newer commit, is a permanent *pipeline.Failure with ReasonStale.
+	DescribeOpen(ctx context.Context, project, mergeRequest int64, sha string) (Input, error)
 }
 
 // LoaderOptions are what a Loader needs; all of it.
@@ -54,9 +57,13 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 		return nil, wrongAction("loader", t)
 	}
 	d := &t.Delivery
+	describe := l.o.Source.Describe
+	if d.Review {
+		describe = l.o.Source.DescribeOpen
+	}
 	// Until GitLab has told what was merged there is only a hook's word, and nothing is read or
 	// said for it.
-	in, err := l.o.Source.Describe(ctx, d.Project.ID, d.MergeRequest.IID, d.SHA)
+	in, err := describe(ctx, d.Project.ID, d.MergeRequest.IID, d.SHA)
 	if f, ok := pipeline.AsFailure(err); ok && f.Permanent && f.Code == pipeline.ReasonStale {
 		return notDelivered(t, f.Detail), nil
 	}
@@ -71,6 +78,8 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	}
 	data, err := l.o.Source.PipelineFile(ctx, in.Project, d.SHA)
 	switch {
+	case errors.Is(err, ErrNoFile) && d.Review, err == nil && d.Review && !hasReview(data):
+		return notDelivered(t, FileName+" has no review at this commit"), nil
 	case errors.Is(err, ErrNoFile):
 		return pipeline.PlanRefused{}, nil
 	case err != nil:
@@ -80,10 +89,13 @@ func (l *Loader) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 	if len(found) > 0 {
 		return pipeline.PlanRefused{Problems: found}, nil
 	}
-	if yes, why := file.Delivers(in.Project, in.MergeRequest); !yes {
+	compile := Compile
+	if d.Review {
+		compile = CompileReview
+	} else if yes, why := file.Delivers(in.Project, in.MergeRequest); !yes {
 		return notDelivered(t, why), nil
 	}
-	plan, found := Compile(file, in, l.o.Operator)
+	plan, found := compile(file, in, l.o.Operator)
 	if len(found) > 0 {
 		return pipeline.PlanRefused{Problems: found}, nil
 	}

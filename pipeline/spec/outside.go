@@ -33,6 +33,11 @@ type (
 	// HeaderValue is the value of an HTTP header.
 	HeaderValue string
 
+	// Host is a host name, of which the first part may be *.
+	Host string
+
+	// HostName is the key of a host.
+	HostName string
 	// ImageName is the key of an image.
 	ImageName string
 	// SetKey is the dotted key of a chart's value.
@@ -48,10 +53,12 @@ const (
 	releaseNamePattern = `^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$`
 	headerNamePattern  = `^[A-Za-z0-9-]{1,100}$`
 	headerValuePattern = `^[!-~]([ -~]{0,198}[!-~])?$`
+	hostPattern        = `^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`
 	setKeyPattern      = `^[A-Za-z0-9_][A-Za-z0-9_./\[\]\\-]{0,254}$`
 	variablePattern    = `^[A-Za-z_][A-Za-z0-9_]{0,254}$`
 
 	maxLatency = time.Minute
+	maxHost    = 253
 )
 
 func (Delay) templated() bool { return false }
@@ -164,6 +171,17 @@ func (HeaderValue) check(s string) (string, string) {
 	}
 	return "", ""
 }
+
+func (Host) templated() bool { return true }
+func (Host) check(s string) (string, string) {
+	if !matches(hostPattern, s) || len(s) > maxHost {
+		return fmt.Sprintf("%s is not a host name", quote(s)), "use small letters, digits, - and ., as in shop.example.com"
+	}
+	return "", ""
+}
+
+func (HostName) templated() bool                 { return false }
+func (HostName) check(s string) (string, string) { return Host("").check(s) }
 
 func (ImageName) templated() bool                 { return false }
 func (ImageName) check(s string) (string, string) { return Image("").check(s) }

@@ -62,6 +62,21 @@ func Parse(name string, data []byte) (*File, []pipeline.Problem) {
 	return f, nil
 }
 
+// hasReview tells that a pipeline file has a review, or means to: one that is wrong is told
+// of only then, where nobody asked for a delivery yet.
+func hasReview(data []byte) bool {
+	root, ok := readYAML(&problems{}, bytes.TrimPrefix(data, []byte("\ufeff"))).(ast.MapNode)
+	if !ok {
+		return false
+	}
+	for it := root.MapRange(); it.Next(); {
+		if it.Key().GetToken().Value == "review" {
+			return true
+		}
+	}
+	return false
+}
+
 // readYAML gives the one document of the file, nil if there are problems.
 func readYAML(ps *problems, data []byte) ast.Node {
 	top := position{1, 1}

@@ -19,7 +19,7 @@ type RollbacksOptions struct {
 	Inbox Inbox
 }
 
-// Rollbacks executes StartRollback.
+// Rollbacks executes StartRollback and StartTearDown.
 type Rollbacks struct{ o RollbacksOptions }
 
 // NewRollbacks checks the options.
@@ -30,9 +30,12 @@ func NewRollbacks(o RollbacksOptions) (*Rollbacks, error) {
 	return &Rollbacks{o}, nil
 }
 
-// Execute stores a plan of one rollback stage and starts its delivery. Trying again
+// Execute stores a plan of one stage and starts its delivery. Trying again
 // changes nothing: the plan is stored under its content, the event under its key.
 func (r *Rollbacks) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if do, ok := t.Effect.Do.(pipeline.StartTearDown); ok {
+		return nil, r.tearDown(ctx, t, do)
+	}
 	do, ok := t.Effect.Do.(pipeline.StartRollback)
 	if !ok {
 		return nil, wrongAction("rollbacks", t)
@@ -55,6 +58,43 @@ func (r *Rollbacks) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Eve
 		return nil, fmt.Errorf("start rollback delivery %s: %w", do.NewID, err)
 	}
 	return nil, nil
+}
+
+func (r *Rollbacks) tearDown(ctx context.Context, t *pipeline.Task, do pipeline.StartTearDown) error {
+	if t.Plan == nil {
+		return &pipeline.Failure{Code: pipeline.ReasonOther, Permanent: true, Detail: "the delivery has no plan, so there is nothing to remove"}
+	}
+	plan, err := TearDownPlan(t.Plan, do)
+	if err != nil {
+		return &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true, Detail: err.Error()}
+	}
+	ref, err := putPlan(ctx, r.o.Blobs, plan)
+	if err != nil {
+		return err
+	}
+	started := pipeline.TearDownStarted{Of: t.Delivery.ID, PlanRef: ref, Closed: do.Closed, Had: do.Had}
+	if err := r.o.Inbox.Deliver(ctx, do.NewID, t.Delivery.ID+"/"+t.Effect.Key, started); err != nil {
+		return fmt.Errorf("start the removal %s: %w", do.NewID, err)
+	}
+	return nil
+}
+
+// TearDownPlan is the plan that removes an environment of a review: one stage, under the
+// rules that held for the review. It takes its turn, whoever waits.
+func TearDownPlan(of *pipeline.Plan, do pipeline.StartTearDown) (*pipeline.Plan, error) {
+	rules, ok := of.Environments[do.Environment]
+	if !ok {
+		return nil, fmt.Errorf("this delivery has no environment %s", quote(do.Environment))
+	}
+	return &pipeline.Plan{
+		Schema: pipeline.PlanSchema, Application: of.Application, Project: of.Project, Commit: of.Commit, MergeRequest: of.MergeRequest,
+		After: pipeline.AfterPush, Concurrency: pipeline.Queue, Links: of.Links, TurnRed: of.TurnRed,
+		Environments: map[string]pipeline.EnvironmentRules{do.Environment: rules},
+		Stages: []pipeline.Stage{{
+			Name: "remove", Kind: pipeline.KindTearDown, Timeout: deployTimeout, OnFailure: pipeline.FailStop,
+			TearDown: &pipeline.Removal{Environment: do.Environment},
+		}},
+	}, nil
 }
 
 // RollbackPlan is the plan of a rollback: one stage, in an environment that the

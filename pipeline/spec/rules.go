@@ -21,6 +21,13 @@ func (c *compiler) enter(path, environment string) {
 		return
 	}
 	c.plan.Environments[environment] = rules
+	if what, hint := forReview(rules, c.lane.review); what != "" && !c.skipped {
+		c.add(path, quote(environment)+" "+what, hint)
+		return
+	}
+	if c.lane.review {
+		return // the operator has said so: reviews come from any branch of the project
+	}
 	if branch := c.in.MergeRequest.TargetBranch; !c.skipped && !MayDeployFrom(rules, branch, c.in.Project.DefaultBranch) {
 		allowed := "the default branch"
 		if len(rules.Branches) > 0 {
@@ -29,6 +36,27 @@ func (c *compiler) enter(path, environment string) {
 		c.add(path, fmt.Sprintf("%s is not deployed to from %s", quote(environment), quote(branch)),
 			fmt.Sprintf("only from %s; an operator can allow other branches", allowed))
 	}
+}
+
+// forReview says why a review, or a merge, may not deploy to an environment at all, and what
+// to do; "" if it may.
+func forReview(rules pipeline.EnvironmentRules, review bool) (what, hint string) {
+	switch {
+	case review && !rules.Review:
+		return "is no review environment", "an operator can make one with review: true"
+	case !review && rules.Review:
+		return "is a review environment, to which merges do not deploy", "name another"
+	}
+	return "", ""
+}
+
+// MayDeploy tells whether a delivery may deploy to an environment: a review to review
+// environments, and what was merged into a branch to those that may be deployed from it.
+func MayDeploy(rules pipeline.EnvironmentRules, review bool, branch, defaultBranch string) bool {
+	if what, _ := forReview(rules, review); what != "" {
+		return false
+	}
+	return review || MayDeployFrom(rules, branch, defaultBranch)
 }
 
 // MayDeployFrom tells whether what was merged into a branch may be deployed to an environment.
@@ -50,7 +78,7 @@ type entry struct{ path, environment string }
 // entries are where stage i of the plan does something: it deploys, or runs a Job, by itself
 // or as a check.
 func (c *compiler) entries(i int) []entry {
-	st, at := &c.plan.Stages[i], stagePath(i)
+	st, at := &c.plan.Stages[i], c.lane.at(i)
 	if st.Skip != "" {
 		return nil
 	}
@@ -99,7 +127,7 @@ func (c *compiler) judgements() {
 // judged refuses a stage that could do something in a judged environment without the
 // approval that the operator's rules ask for.
 func (c *compiler) judged() {
-	for i := range c.f.Stages {
+	for i := range c.lane.stages {
 		for _, e := range c.entries(i) {
 			if !c.plan.Environments[e.environment].Judged {
 				continue
@@ -114,7 +142,7 @@ func (c *compiler) judged() {
 // notApproved says why no judgement before stage i is an approval for the environment.
 func (c *compiler) notApproved(i int, environment string) string {
 	before, why := c.graph.before(i), "add a judgement stage before it"
-	for k := range c.f.Stages {
+	for k := range c.lane.stages {
 		if !before[k] || c.plan.Stages[k].Judgement == nil {
 			continue
 		}

@@ -144,6 +144,10 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(headerValuePattern)
 	case reflect.TypeFor[ImageName]():
 		return text(imagePattern)
+	case reflect.TypeFor[HostName]():
+		return text(hostPattern)
+	case reflect.TypeFor[Host]():
+		return orTemplate(hostPattern)
 	case reflect.TypeFor[SetKey]():
 		return text(setKeyPattern)
 	case reflect.TypeFor[Variable]():

@@ -102,7 +102,14 @@ func TestExamplesFollowTheSchemaAndParse(t *testing.T) {
 			if _, problems := spec.Compile(file, input(), permissive{}); len(problems) > 0 {
 				t.Error(problems)
 			}
-			for _, s := range file.Stages {
+			stages := file.Stages
+			if file.Review != nil {
+				if _, problems := spec.CompileReview(file, input(), permissive{}); len(problems) > 0 {
+					t.Error(problems)
+				}
+				stages = append(stages, file.Review.Stages...)
+			}
+			for _, s := range stages {
 				for _, named := range filesOf(s) {
 					if _, err := os.Stat(filepath.Join(filepath.Dir(path), string(named))); err != nil {
 						t.Errorf("stage %s: %v", s.Name, err)
@@ -133,7 +140,7 @@ func filesOf(s spec.Stage) []spec.Path {
 type permissive struct{}
 
 func (permissive) Environment(_, name string) (pipeline.EnvironmentRules, error) {
-	return pipeline.EnvironmentRules{Cluster: "main", Namespace: name}, nil
+	return pipeline.EnvironmentRules{Cluster: "main", Namespace: name, Review: strings.HasPrefix(name, "review/")}, nil
 }
 
 func (permissive) Knows(string) bool { return true }

@@ -44,7 +44,7 @@ func (s *Stage) does(kind pipeline.StageKind) bool {
 		return s.Notify != nil
 	case pipeline.KindValidate:
 		return s.Validate != nil
-	case pipeline.KindRollback: // not written in files
+	case pipeline.KindRollback, pipeline.KindTearDown: // not written in files
 	}
 	return false
 }
@@ -54,7 +54,9 @@ func (s *Stage) kinds() []pipeline.StageKind {
 	return slices.DeleteFunc(stageKinds(), func(k pipeline.StageKind) bool { return !s.does(k) })
 }
 
-func (c *checker) checkStage(path string, s *Stage, after bool) {
+// checkStage holds a stage against what is so of all, and its kind against what only says of
+// the place in the file; nil allows every kind.
+func (c *checker) checkStage(path string, s *Stage, only func(path string, s *Stage, kind pipeline.StageKind)) {
 	kinds := s.kinds()
 	switch len(kinds) {
 	case 0:
@@ -64,8 +66,8 @@ func (c *checker) checkStage(path string, s *Stage, after bool) {
 		c.add(path, "this stage does nothing", "give it one of "+words(stageKinds()))
 	case 1:
 		c.checkKeys(path, s, kinds[0])
-		if after {
-			c.checkAfter(path, s, kinds[0])
+		if only != nil {
+			only(path, s, kinds[0])
 		}
 	default:
 		c.add(path+"."+string(kinds[1]), "this stage does two things: "+words(kinds), "make a stage of each")
@@ -159,6 +161,22 @@ func (c *checker) checkAfter(path string, s *Stage, kind pipeline.StageKind) {
 				}
 			}
 		}
+	}
+}
+
+// checkReview refuses what a review cannot do: nobody waits for it, and nothing is kept for
+// its way back. Jobs and CI pipelines would run as Slipway's own user, by the word of whoever
+// can push a branch.
+func (c *checker) checkReview(path string, s *Stage, kind pipeline.StageKind) {
+	able := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindWait, pipeline.KindNotify, pipeline.KindValidate}
+	if !slices.Contains(able, kind) {
+		c.add(path+"."+string(kind), fmt.Sprintf("a stage of review cannot be a %s", kind), "use one of "+words(able))
+	}
+	if s.Deploy != nil && s.Deploy.Strategy != "" && s.Deploy.Strategy != pipeline.StrategyRolling {
+		c.add(path+".deploy.strategy", "a review is deployed rolling", "remove strategy")
+	}
+	if s.Rollback != "" {
+		c.add(path+".rollback", "what a review did goes with it", "remove it")
 	}
 }
 

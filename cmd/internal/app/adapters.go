@@ -142,6 +142,15 @@ func (r repository) Describe(ctx context.Context, project, mergeRequest int64, s
 	return spec.Input{Project: p, Commit: commit, MergeRequest: mr}, err
 }
 
+func (r repository) DescribeOpen(ctx context.Context, project, mergeRequest int64, sha string) (spec.Input, error) {
+	p, err := r.Project(ctx, project)
+	if err != nil {
+		return spec.Input{}, err
+	}
+	commit, mr, err := r.Client.DescribeOpen(ctx, project, mergeRequest, sha)
+	return spec.Input{Project: p, Commit: commit, MergeRequest: mr}, err
+}
+
 func (r repository) Files(ctx context.Context, project pipeline.Project, sha, path string) (fs.FS, error) {
 	return r.Client.Files(ctx, project.ID, sha, path)
 }
@@ -180,16 +189,16 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "local", Executor: evaluator, Size: 2, Timeout: 10 * time.Second, GiveUp: time.Minute,
 			Actions: []pipeline.Action{pipeline.Evaluate{}}},
 		{Name: "start", Executor: rollbacks, Size: 2, Timeout: 10 * time.Second,
-			Actions: []pipeline.Action{pipeline.StartRollback{}}},
+			Actions: []pipeline.Action{pipeline.StartRollback{}, pipeline.StartTearDown{}}},
 		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
 				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
 		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
-			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
+			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.StopJob{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}}},
 	}

@@ -119,6 +119,10 @@ func TestACommentMeansTheNewestLiveDelivery(t *testing.T) {
 		"one that has ended":                       {[]store.Document{doc("7-3-aaaaaaaa", true)}, "7-3-aaaaaaaa"},
 		"a live one before an ended one":           {[]store.Document{doc("7-3-bbbbbbbb", true), doc("7-3-aaaaaaaa", false)}, "7-3-aaaaaaaa"},
 		"a rollback that is under way":             {[]store.Document{doc("7-3-aaaaaaaa-rollback-1", false), doc("7-3-aaaaaaaa", true)}, "7-3-aaaaaaaa-rollback-1"},
+		"a review, while nothing was merged":       {[]store.Document{doc("7-3-bbbbbbbb-review-12", true), doc("7-3-aaaaaaaa-review", true)}, "7-3-bbbbbbbb-review-12"},
+		"a delivery, while its review is removed":  {[]store.Document{doc("7-3-gone-12345678", false), doc("7-3-aaaaaaaa", false), doc("7-3-bbbbbbbb-review", true)}, "7-3-aaaaaaaa"},
+		"a delivery that ended, after its review":  {[]store.Document{doc("7-3-gone-12345678", true), doc("7-3-aaaaaaaa", true), doc("7-3-bbbbbbbb-review", true)}, "7-3-aaaaaaaa"},
+		"a review that is under way":               {[]store.Document{doc("7-3-bbbbbbbb-review-12", false), doc("7-3-aaaaaaaa-review", true)}, "7-3-bbbbbbbb-review-12"},
 		"a delivery, after its rollback has ended": {[]store.Document{doc("7-3-aaaaaaaa-rollback-1", true), doc("7-3-aaaaaaaa", true)}, "7-3-aaaaaaaa"},
 	} {
 		if got := meant(c.docs, gitlab.Find{Project: 7, MergeRequest: 3}); got != c.want {

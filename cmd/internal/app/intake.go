@@ -71,6 +71,10 @@ func (i *intake) receive(ctx context.Context, header http.Header, body []byte) (
 	accepted, reason := 0, "nothing is delivered for it"
 	duplicate := false
 	for _, r := range routed {
+		if p, ok := r.Event.(pipeline.Proposed); ok && !i.cfg.Reviews(p.Project.Path) {
+			reason = "the project has no review environment"
+			continue // most projects have none, and there is no need to read their files
+		}
 		if m, ok := r.Event.(pipeline.Merged); ok && !i.cfg.Knows(m.Project.Path) {
 			reason = "the project may not deploy anywhere; an operator has to add it to an environment"
 			i.log.Warn("hook of an unknown project", "project", m.Project.Path)
@@ -136,6 +140,9 @@ func (i *intake) find(ctx context.Context, r gitlab.Routed) ([]string, error) {
 		}
 		f.SHA = sha
 	}
+	if f.Reviews {
+		return i.reviews(ctx, f)
+	}
 	page, err := i.store.List(ctx, store.Query{
 		Kind: engine.KindDelivery, Project: f.Project, MergeRequest: f.MergeRequest, SHA: f.SHA, Limit: 50,
 	})
@@ -154,18 +161,46 @@ func (i *intake) find(ctx context.Context, r gitlab.Routed) ([]string, error) {
 	return ids, nil
 }
 
-// meant picks the delivery that a comment on a merge request speaks of: the newest
-// live one, else the newest that is not itself a rollback.
-func meant(docs []store.Document, f gitlab.Find) string {
-	for _, d := range docs {
-		if !d.Finished {
-			return deliveryID(d.ID)
+// reviews finds all review deliveries of a merge request, the newest first.
+func (i *intake) reviews(ctx context.Context, f gitlab.Find) (ids []string, err error) {
+	q := store.Query{Kind: engine.KindDelivery, Project: f.Project, MergeRequest: f.MergeRequest, Limit: 50}
+	for {
+		page, err := i.store.List(ctx, q)
+		if err != nil {
+			return nil, fmt.Errorf("look up reviews: %w", err)
+		}
+		for _, d := range page.Documents {
+			if id := deliveryID(d.ID); pipeline.IsReview(id) {
+				ids = append(ids, id)
+			}
+		}
+		if q.Before = page.Next; q.Before == "" {
+			return ids, nil
 		}
 	}
-	for _, d := range docs {
-		if id := deliveryID(d.ID); strings.Count(id, "-") == 2 {
-			return id
+}
+
+// meant picks the delivery that a comment on a merge request speaks of: the newest live one,
+// else the newest that is not itself a rollback. What was merged goes before its reviews.
+func meant(docs []store.Document, f gitlab.Find) string {
+	for _, review := range []bool{false, true} {
+		for _, d := range docs {
+			if id := deliveryID(d.ID); !d.Finished && pipeline.IsReview(id) == review {
+				return id
+			}
 		}
+	}
+	review := ""
+	for _, d := range docs {
+		switch id := deliveryID(d.ID); {
+		case strings.Count(id, "-") == 2:
+			return id
+		case review == "" && pipeline.IsReview(id):
+			review = id
+		}
+	}
+	if review != "" {
+		return review
 	}
 	return pipeline.DeliveryID(f.Project, f.MergeRequest, "none")
 }

@@ -57,7 +57,9 @@ func (r *ruled) refusal(t *pipeline.Task, environment string) string {
 	}
 	then := t.Plan.Environments[environment]
 	switch {
-	case !spec.MayDeployFrom(now, t.Plan.MergeRequest.TargetBranch, t.Plan.Project.DefaultBranch):
+	case now.Review != t.Delivery.Review:
+		return fmt.Sprintf("the operator's rules for %s have changed since: reviews, and only they, deploy to review environments", environment)
+	case !spec.MayDeploy(now, t.Delivery.Review, t.Plan.MergeRequest.TargetBranch, t.Plan.Project.DefaultBranch):
 		return fmt.Sprintf("the operator's rules for %s no longer let %s be deployed there; a new merge is planned under the new rules", environment, t.Plan.MergeRequest.TargetBranch)
 	case now.Judged && !then.Judged, now.Judged && tightened(then.Rule, now.Rule):
 		return fmt.Sprintf("the operator's rules for %s have become stricter since this delivery was planned; a new merge is planned under the new rules", environment)

@@ -18,6 +18,24 @@ func (d *deployed) Execute(context.Context, *pipeline.Task) (pipeline.Event, err
 	return nil, nil
 }
 
+func TestAReviewIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
+	for review, says := range map[bool]string{true: "", false: "have changed since"} {
+		cfg := &config.Config{Environments: []config.Environment{{Name: "review/*", Projects: []string{"shop/*"}, Review: review}}}
+		plan := &pipeline.Plan{
+			Project: pipeline.Project{Path: "shop/api", DefaultBranch: "main"}, MergeRequest: pipeline.MergeRequest{TargetBranch: "topic"},
+			Stages:       []pipeline.Stage{{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "review/1"}}},
+			Environments: map[string]pipeline.EnvironmentRules{"review/1": {Review: true}},
+		}
+		next := &deployed{}
+		_, err := (&ruled{cfg: cfg, next: next}).Execute(t.Context(), &pipeline.Task{
+			Plan: plan, Delivery: pipeline.Delivery{Review: true}, Effect: pipeline.Effect{Do: pipeline.Apply{Stage: "go", Attempt: 1}},
+		})
+		if (says == "") != (next.n == 1) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("marked for reviews: %t: got %v, applied %d times", review, err, next.n)
+		}
+	}
+}
+
 func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 	planned := pipeline.EnvironmentRules{Judged: true, Rule: policy.Rule{Approvers: []string{"group:shop/ops", "user:ada"}}}
 	now := func(change func(*config.Environment)) *config.Config {
@@ -39,6 +57,7 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 		{"a judgement where there was none", pipeline.EnvironmentRules{}, func(*config.Environment) {}, "have become stricter"},
 		{"a group instead of Developers", pipeline.EnvironmentRules{Judged: true}, func(*config.Environment) {}, "have become stricter"},
 		{"the branch not allowed", planned, func(e *config.Environment) { e.Branches = []string{"release/*"} }, "no longer let main"},
+		{"now for reviews", planned, func(e *config.Environment) { e.Review = true }, "reviews, and only they"},
 		{"the project not allowed", planned, func(e *config.Environment) { e.Projects = []string{"other/*"} }, "may not deploy anywhere"},
 	}
 	for _, c := range cases {

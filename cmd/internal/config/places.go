@@ -55,6 +55,8 @@ type Environment struct {
 	Judged    bool     `yaml:"judged"`
 	Approvers []string `yaml:"approvers"` // user:NAME, group:PATH or role:ROLE
 	Not       []string `yaml:"not"`       // author, merger or user:NAME
+	// Review: only open merge requests are deployed here, and none that were merged.
+	Review bool `yaml:"review"`
 	// Branches that may be deployed from, such as release/*; without one only the project's
 	// default branch, which GitLab protects.
 	Branches []string `yaml:"branches"`
@@ -121,6 +123,9 @@ func (c *Config) checkPlaces() error {
 			return fmt.Errorf("environments[%d]%w", i, err)
 		}
 	}
+	if err := c.checkReviews(); err != nil {
+		return err
+	}
 	return c.checkJudged()
 }
 
@@ -175,6 +180,19 @@ func (c *Config) checkJudged() error {
 	return nil
 }
 
+// checkReviews keeps what nobody has reviewed yet out of the namespaces of everything else.
+func (c *Config) checkReviews() error {
+	for i, e := range c.Environments {
+		for _, o := range c.Environments {
+			if e.Review && !o.Review && e.Cluster == o.Cluster && e.mayShare(&o) {
+				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which is not for reviews; let reviews have a namespace of their own",
+					i, e.Namespace, o.Name)
+			}
+		}
+	}
+	return nil
+}
+
 // mayShare tells that some names of both environments may be in one namespace.
 func (e *Environment) mayShare(o *Environment) bool {
 	before, after := e.around()
@@ -211,6 +229,10 @@ func (e *Environment) check(clusters map[string]bool) error {
 		return fmt.Errorf(".projects: missing; name the projects that may deploy to %s", e.Name)
 	case !clusters[e.Cluster]:
 		return fmt.Errorf(".cluster: %q is not among the clusters", e.Cluster)
+	case e.Review && e.Judged:
+		return errors.New(".review: nobody is asked before a review, so judged and review exclude each other")
+	case e.Review && len(e.Branches) > 0:
+		return errors.New(".branches: a review may be of any branch of the project; leave branches out")
 	case e.URL != "" && !isURL(e.fill(e.URL, "slug")):
 		return fmt.Errorf(".url: %q is not an http or https address", e.URL)
 	case !slices.Contains([]string{"production", "staging", "testing", "development", "other"}, e.Tier):
@@ -312,7 +334,11 @@ func (c *Config) Place(project, name string) (Place, error) {
 	}
 	switch {
 	case best != nil:
-		return best.place(name), nil
+		p := best.place(name)
+		if p.Rules.Review = best.Review; best.Review {
+			p.Rules.Slug = reviewSlug(project, name)
+		}
+		return p, nil
 	case len(usable) == 0:
 		return Place{}, fmt.Errorf("project %s may not deploy anywhere; an operator has to add it to an environment", project)
 	}
@@ -341,6 +367,11 @@ func (e *Environment) place(name string) Place {
 		}
 	}
 	return p
+}
+
+// Reviews tells whether the project's open merge requests may be deployed anywhere.
+func (c *Config) Reviews(project string) bool {
+	return slices.ContainsFunc(c.Environments, func(e Environment) bool { return e.Review && e.allows(project) })
 }
 
 // Knows tells whether the project may use any environment.

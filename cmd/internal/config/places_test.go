@@ -74,6 +74,32 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+func TestReviewEnvironmentsHaveASlugOfTheirOwn(t *testing.T) {
+	c := parsed(t, strings.Replace(places, "namespace: shop-long}", "namespace: shop-long, review: true}", 1)+
+		"  - {name: review/mine/*, projects: [shop/web], cluster: far, namespace: shop-long, review: true}\n")
+	seen := map[string]string{}
+	for _, at := range [][2]string{{"shop/api", "review/long/1"}, {"shop/api", "review/long/12"}, {"shop/api", "review/long/a-b"}, {"shop/api", "review/long/a/b"}, {"shop/web", "review/mine/1"}} {
+		p, err := c.Place(at[0], at[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		slug, at := p.Rules.Slug, at[0]+" "+at[1]
+		if !p.Rules.Review || len(slug) > 20 || !label.MatchString(slug) || !strings.HasPrefix(slug, "review-") {
+			t.Errorf("%s: %+v", at, p.Rules)
+		}
+		if other := seen[slug]; other != "" {
+			t.Errorf("%s and %s share %s", at, other, slug)
+		}
+		seen[slug] = at
+	}
+	if p, _ := c.Place("shop/web", "review/x"); p.Rules.Review || p.Rules.Slug != "" {
+		t.Errorf("an environment that is not for reviews: %+v", p.Rules)
+	}
+	if !c.Reviews("shop/api") || !c.Reviews("shop/web") || c.Reviews("shop/other") {
+		t.Error("who may review is wrong")
+	}
+}
+
 func TestPlacesThatCannotBe(t *testing.T) {
 	edit := func(old, with string) string {
 		if !strings.Contains(places, old) {
@@ -99,6 +125,9 @@ func TestPlacesThatCannotBe(t *testing.T) {
 		"a * alone would be everything":                 {edit("name: review/*", `name: "*"`), `environments[1].name: "*"`},
 		"a pattern may not lead around a judgement":     {edit("name: review/*", "name: prod*"), "is also the namespace of production, which is judged"},
 		"a pattern without slug may not either":         {edit("namespace: shop-long", "namespace: shop-production"), ""},
+		"nobody is asked before a review":               {edit("    judged: true", "    judged: true\n    review: true"), "judged and review exclude each other"},
+		"reviews have no branches":                      {edit("namespace: shop-long}", "namespace: shop-long, review: true, branches: [main]}"), "environments[2].branches: a review may be of any branch"},
+		"reviews have a namespace of their own":         {edit("namespace: shop-named}", "namespace: shop-second, review: true}"), "environments[3].namespace: shop-second is also the namespace of review/long/named, which is not for reviews"},
 		"a project's path has no slash too many":        {edit("[shop/**]", "[/shop/**]"), "has a slash too many"},
 		"** stands for whole parts":                     {edit("[shop/**]", "[shop**]"), "it stands for whole parts"},
 		"a project is in a group":                       {edit("[shop/**]", "[shop]"), "write shop/web, shop/* or shop/**"},

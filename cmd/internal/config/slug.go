@@ -27,6 +27,14 @@ func slug(name string) string {
 	return start + hash(name)
 }
 
+// reviewSlug tells one review environment from all others that may share its namespace, also
+// those of other projects: up to 20 characters, which leave names of objects some room.
+func reviewSlug(project, name string) string {
+	const readable = 13
+	start := slugChars(name)
+	return strings.TrimSuffix(start[:min(len(start), readable)], "-") + "-" + hash(project+"\x00"+name)
+}
+
 // slugStart is what the slugs of all names begin with that begin with prefix.
 func slugStart(prefix string) string {
 	if prefix == "" {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ type Options struct {
 	// starts a simulated one.
 	Kubeconfig          string
 	Staging, Production string        // namespaces; "shop-staging" and "shop"
+	Review              string        // namespace of the review environments; "" for none
 	PodStart            time.Duration // of the simulated cluster; 0 is a second
 	JobTime             time.Duration // of each CI job; 0 is a second
 	Standby             time.Duration // of production; 0 is a second
@@ -182,7 +184,7 @@ func (w *World) buildCluster() error {
 	}
 	var err error
 	w.Cluster, err = kubesim.New(kubesim.Options{
-		PodStartTime: w.o.PodStart, Speed: 4, Namespaces: []string{w.o.Staging, w.o.Production},
+		PodStartTime: w.o.PodStart, Speed: 4, Namespaces: slices.DeleteFunc([]string{w.o.Staging, w.o.Production, w.o.Review}, func(name string) bool { return name == "" }),
 	})
 	if err != nil {
 		return err
@@ -205,6 +207,16 @@ func (w *World) Connect(url string) error {
 // Config is the operator's file for a Slipway at the address, as YAML.
 func (w *World) Config(listen string) ([]byte, error) {
 	type m = map[string]any
+	environments := []m{
+		{"name": "staging", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Staging, "tier": "staging", "url": "https://staging.shop.example.com"},
+		{"name": "production", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Production, "tier": "production", "url": w.ShopURL, "judged": true},
+	}
+	if w.o.Review != "" {
+		environments = append(environments, m{
+			"name": "review/*", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Review, "tier": "development", "review": true,
+			"url": "https://{slug}.review.shop.example.com",
+		})
+	}
 	return yaml.Marshal(m{
 		"listen": listen, "url": "http://" + listen, "database": filepath.Join(w.o.Dir, "slipway.db"),
 		"log": m{"format": "text"}, "console": m{"access": "open"},
@@ -213,12 +225,9 @@ func (w *World) Config(listen string) ([]byte, error) {
 			"token": SlackToken, "signing_secret": SlackSecret, "api_url": w.Slack.URL(),
 			"people": m{SlackAda: "ada", SlackBen: "ben", SlackMallory: "mallory"},
 		},
-		"clusters": []m{{"name": "main", "kubeconfig": w.o.Kubeconfig}},
-		"environments": []m{
-			{"name": "staging", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Staging, "tier": "staging", "url": "https://staging.shop.example.com"},
-			{"name": "production", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Production, "tier": "production", "url": w.ShopURL, "judged": true},
-		},
-		"checks": m{"hosts": []string{strings.TrimPrefix(w.ShopURL, "http://")}},
+		"clusters":     []m{{"name": "main", "kubeconfig": w.o.Kubeconfig}},
+		"environments": environments,
+		"checks":       m{"hosts": []string{strings.TrimPrefix(w.ShopURL, "http://")}},
 	})
 }
 
