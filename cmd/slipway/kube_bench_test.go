@@ -165,7 +165,11 @@ func (r *rig) allow(host string) {
 	r.Helper()
 	data, err := os.ReadFile(r.config)
 	r.ok(err)
-	r.ok(os.WriteFile(r.config, append(data, fmt.Appendf(nil, "checks: {hosts: [%q]}\n", host)...), 0o600))
+	config := strings.Replace(string(data), "hosts:\n", fmt.Sprintf("hosts:\n  - %q\n", host), 1)
+	if config == string(data) {
+		r.Fatal("the configuration has no list of hosts")
+	}
+	r.ok(os.WriteFile(r.config, []byte(config), 0o600))
 }
 
 // change opens a merge request with another pipeline file and a marker that makes it a change.
