@@ -83,10 +83,9 @@ func arrange(objects []manifest.Object, version string, traffic *pipeline.Traffi
 	if err := a.possible(objects); err != nil {
 		return a, err
 	}
-	originals := slices.Clone(a.parts)
 	for i := range a.parts {
 		a.parts[i].Object = manifest.Object{Unstructured: a.parts[i].DeepCopy(), From: a.parts[i].From}
-		if err := a.become(&a.parts[i], originals); err != nil {
+		if err := a.become(&a.parts[i]); err != nil {
 			return a, err
 		}
 	}
@@ -94,7 +93,7 @@ func arrange(objects []manifest.Object, version string, traffic *pipeline.Traffi
 }
 
 // become makes one part that of the version.
-func (a arrangement) become(p *part, originals []part) error {
+func (a arrangement) become(p *part) error {
 	label := map[string]string{LabelVersion: a.version}
 	var err error
 	switch p.role {

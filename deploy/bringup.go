@@ -62,6 +62,9 @@ func (s *scene) finishMove(ctx context.Context) error {
 		if live == nil || selectorOf(live)[LabelVersion] == "" {
 			continue
 		}
+		if project := s.where.owner.stranger(live); project != "" {
+			return taken(o, project)
+		}
 		if _, err := s.where.Cluster.Merge(ctx, g.Object, pin{version: selectorOf(live)[LabelVersion]}.change()); err != nil {
 			return err
 		}
@@ -193,6 +196,13 @@ func (s *scene) trial(ctx context.Context) ([]manifest.Object, error) {
 	for _, p := range s.arr.parts {
 		switch p.role {
 		case gate:
+			if slices.Contains(s.routing.services, p.original) {
+				o, err := preview(p)
+				if err != nil {
+					return nil, err
+				}
+				objects = append(objects, o)
+			}
 			i := slices.IndexFunc(s.gates, func(g gateNow) bool { return g.Key() == p.Key() })
 			if s.arr.version == "" && !s.gates[i].held && !s.gates[i].mixed {
 				objects = append(objects, p.Object)

@@ -74,8 +74,8 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 			found = append(found, this)
 			continue
 		}
-		if its := live.GetLabels(); its[LabelManagedBy] == Manager && its[LabelProject] != o.GetLabels()[LabelProject] {
-			this.object, this.Trouble = manifest.Object{}, "it is delivered by the GitLab project with the number "+clean(its[LabelProject], 20)+" by now"
+		if project := owner.stranger(live); project != "" {
+			this.object, this.Trouble = manifest.Object{}, "it is delivered by the GitLab project with the number "+project+" by now"
 			found = append(found, this)
 			continue
 		}
@@ -147,10 +147,9 @@ type comparison struct {
 
 // step is one part of a field's path: a key of a map, or an item of a list.
 type step struct {
-	key   string
-	item  map[string]any // of a list of maps
-	value any            // of a list of plain values
-	list  bool
+	key  string
+	item map[string]any // of a list of maps
+	list bool
 }
 
 func (c *comparison) values(path []step, live, wanted any) {

@@ -178,7 +178,7 @@ func managers(o *unstructured.Unstructured, field ...string) string {
 			continue
 		}
 		var fields map[string]any
-		if json.Unmarshal(entry.FieldsV1.Raw, &fields) != nil {
+		if json.Unmarshal(entry.FieldsV1.GetRawBytes(), &fields) != nil {
 			continue
 		}
 		path := make([]string, len(field))

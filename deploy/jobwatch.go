@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -193,7 +194,7 @@ func (w *jobWatch) explain(ctx context.Context, end *jobEnd) {
 	if state != nil {
 		end.code = state.ExitCode
 		if why = append(why, fmt.Sprintf("exit code %d", state.ExitCode)); state.Reason == "OOMKilled" {
-			why[0] = "ran out of memory (OOMKilled), exit code " + fmt.Sprint(state.ExitCode)
+			why[0] = "ran out of memory (OOMKilled), exit code " + strconv.Itoa(int(state.ExitCode))
 		}
 	}
 	if pod != "" {

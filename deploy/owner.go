@@ -4,12 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
 // The labels and annotations on the metadata of every object that Slipway applies. But for LabelVersion they are on no
@@ -35,6 +39,9 @@ const (
 	// AnnotationReplaces is on a Service that a blue-green release takes over, and names the Deployment that was behind it
 	// until then, with the hash of its pods: "shop/5d7c9f".
 	AnnotationReplaces = "slipway.dev/replaces"
+
+	// ownMarks begin the names of all of them. Annotations for people, such as links, have a prefix before it.
+	ownMarks = "slipway.dev/"
 
 	// Manager is the field manager, and the value of LabelManagedBy.
 	Manager = "slipway"
@@ -90,6 +97,34 @@ func merged(under, over map[string]string) map[string]string {
 		under[k] = v
 	}
 	return under
+}
+
+// stranger is the GitLab project that has delivered an object which is there, "" if it is this owner's project, or nobody's.
+func (o Owner) stranger(live *unstructured.Unstructured) string {
+	its := live.GetLabels()
+	if project := its[LabelProject]; its[LabelManagedBy] == Manager && project != o.Labels()[LabelProject] {
+		return clean(project, 20)
+	}
+	return ""
+}
+
+// unmarked refuses objects that bring marks of Slipway's own: by these it tells whose an object is, where the traffic
+// goes, and what may be removed.
+func unmarked(set manifest.Set) error {
+	for _, o := range set.Objects {
+		pods, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
+		selected, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
+		matched, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
+		for _, marks := range []map[string]string{o.GetLabels(), o.GetAnnotations(), pods, selected, matched} {
+			for _, key := range slices.Sorted(maps.Keys(marks)) {
+				if strings.HasPrefix(key, ownMarks) {
+					mistake := &manifest.Error{Origin: o.From, What: fmt.Sprintf("%s brings %s, which is for Slipway to set", o.Title(), key), Hint: "leave it out"}
+					return refusal(pipeline.ReasonManifest, mistake.Error(), nil)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // labelValue is the text itself where a label may hold it, and else its letters and digits with a hash.

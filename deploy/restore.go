@@ -28,6 +28,9 @@ func (e *Executor) restore(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	if err != nil {
 		return nil, err
 	}
+	if err := e.free(ctx, where, arr, a.From); err != nil {
+		return nil, err
+	}
 	s, err := e.look(ctx, where, arr, a.To.Traffic, false)
 	if err != nil {
 		return nil, err
@@ -45,6 +48,35 @@ func (e *Executor) restore(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	e.Logger.InfoContext(ctx, "restored a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", where.Name, "namespace", where.Namespace, "release", a.To.ID, "objects", len(arr.parts), "removed", removed, "serving", serving)
 	return pipeline.Restored{Stage: a.Stage, Attempt: a.Attempt, Serving: serving}, nil
+}
+
+// free refuses to bring back what another project delivers by now: that this project once had an object of the name
+// doesn't make it its own again. What the release that is undone has, too, was this project's until now.
+func (e *Executor) free(ctx context.Context, where place, arr arrangement, from *pipeline.Release) error {
+	var undone arrangement
+	if from != nil {
+		var err error
+		if undone, err = e.arrangement(ctx, where, *from); err != nil {
+			return err
+		}
+	}
+	for _, o := range arr.set().Without(undone.set()) {
+		live, err := where.Cluster.Get(ctx, o)
+		if err != nil {
+			return err
+		}
+		if live == nil {
+			continue
+		}
+		if project := where.owner.stranger(live); project != "" {
+			return taken(o, project)
+		}
+	}
+	return nil
+}
+
+func taken(o manifest.Object, project string) error {
+	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s is delivered by the GitLab project with the number %s by now", o.Title(), project), nil)
 }
 
 // blueGreen tells that one of the releases is. One that was never recorded is what its stage says.

@@ -279,7 +279,7 @@ func (r *retirement) removeReplaced(ctx context.Context) error {
 		if name == "" {
 			continue
 		}
-		if err := r.putAway(ctx, deploymentNamed(name)); err != nil {
+		if err := r.putAway(ctx, g, deploymentNamed(name)); err != nil {
 			return err
 		}
 		change := map[string]any{"metadata": map[string]any{"annotations": map[string]any{AnnotationReplaces: nil}}}
@@ -290,10 +290,15 @@ func (r *retirement) removeReplaced(ctx context.Context) error {
 	return nil
 }
 
-func (r *retirement) putAway(ctx context.Context, o manifest.Object) error {
+// putAway ends what a gate has led to before. What the gate doesn't select, or another project delivers, it was never the
+// release's to take over from, whatever is written on the Service.
+func (r *retirement) putAway(ctx context.Context, g part, o manifest.Object) error {
 	live, err := r.where.Cluster.Get(ctx, o)
 	if err != nil || live == nil || live.GetLabels()[LabelVersion] != "" {
 		return err
+	}
+	if !within(g.selector, templateLabels(live)) || r.where.owner.stranger(live) != "" {
+		return nil
 	}
 	removed, err := r.where.Cluster.Remove(ctx, []manifest.Object{o}, Claim{Owner: r.where.owner})
 	if r.removed = append(r.removed, removed...); err != nil || len(removed) > 0 || replicaCount(live) == 0 {

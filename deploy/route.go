@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -249,7 +250,7 @@ func routingOf(ctx context.Context, where place, a arrangement, traffic *pipelin
 	if live, err = where.Cluster.Get(ctx, r.object(where.Namespace)); err != nil {
 		return r, nil, err
 	}
-	rules := []any{}
+	var rules []any
 	own := a.only(route)
 	switch {
 	case len(own) > 0: // it will be as the manifests say
@@ -294,14 +295,11 @@ func (p place) routing(ctx context.Context, traffic pipeline.Traffic, gates []pa
 }
 
 func titles(parts []part) string {
-	text := ""
+	names := make([]string, len(parts))
 	for i, p := range parts {
-		if i > 0 {
-			text += ", "
-		}
-		text += p.original
+		names[i] = p.original
 	}
-	return text
+	return strings.Join(names, ", ")
 }
 
 // refusedRoute says why no gateway follows the route, "" if one does or the route isn't there yet.

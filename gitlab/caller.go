@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	api "gitlab.com/gitlab-org/api/client-go/v2"
@@ -13,12 +14,16 @@ import (
 // ErrNotAccepted is a person's token that GitLab does not accept.
 var ErrNotAccepted = errors.New("GitLab does not accept this token")
 
+// ErrReadsOnly is a person's token that may only read.
+var ErrReadsOnly = errors.New("this token may only read")
+
 // ErrNoProject is a project that does not exist, or that the person may not see.
 var ErrNoProject = errors.New("there is no such project, or you may not see it")
 
 // Caller asks GitLab, with a person's own access token, who the person is and which project
-// they mean by its path. It takes the scope read_api. The token is used for these two
-// questions and kept nowhere.
+// they mean by its path. The token is used for these questions and kept nowhere. It takes the
+// scope api, by which they could also write a comment that asks for the same: whoever has
+// only been lent a token to read with must not get anything done by it.
 func (c *Client) Caller(ctx context.Context, token, path string) (who Me, project int64, err error) {
 	theirs, err := c.as(token)
 	if err != nil {
@@ -32,6 +37,13 @@ func (c *Client) Caller(ctx context.Context, token, path string) (who Me, projec
 		return Me{}, 0, ErrNotAccepted
 	case err != nil:
 		return Me{}, 0, c.failed(ctx, call{doing: "ask GitLab whose token this is"}, resp, err)
+	}
+	own, resp, err := theirs.PersonalAccessTokens.GetSinglePersonalAccessToken(api.WithContext(ctx))
+	switch status := statusOf(err); {
+	case status == http.StatusForbidden, status == http.StatusNotFound, err == nil && !slices.Contains(own.Scopes, "api"):
+		return Me{}, 0, ErrReadsOnly
+	case err != nil:
+		return Me{}, 0, c.failed(ctx, call{doing: "ask GitLab what this token may do"}, resp, err)
 	}
 	p, resp, err := theirs.Projects.GetProject(path, nil, api.WithContext(ctx))
 	switch status := statusOf(err); {

@@ -33,6 +33,10 @@ func (c *Client) startPipeline(ctx context.Context, t *pipeline.Task, do pipelin
 	if at == "" {
 		at = ref(t)
 	}
+	if at != ref(t) && !t.Plan.MayTrigger(at) {
+		return nil, jobFailure(pipeline.ReasonNotAllowed, fmt.Sprintf(
+			"a stage may not start a CI pipeline on %s, but only on %s, which was merged into; an operator can allow others", clip(at, 100), clip(ref(t), 100)))
+	}
 	mark := t.Delivery.ID + "/" + t.Effect.Key
 	var ci pipeline.JobHandle
 	var err error

@@ -44,6 +44,7 @@ func TestATriggerStartsACIPipelineWithItsVariablesAndFollowsIt(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.g.Commit(gitlabsim.CommitOptions{ProjectID: w.project.ID, Branch: "docs", Message: "Docs", AuthorID: w.users["ada"], Files: map[string]string{"a": "b"}})
 	must(t, err)
+	w.plan.TriggerRefs = []string{"d*"}
 	w.triggers(pipeline.Trigger{Ref: "docs", Variables: map[string]string{"TARGET": "web", "DELIVERY_KEY": "forged", "A": "1"}})
 	ci := seen(t, w.must(start))
 	got := w.started()
@@ -65,6 +66,22 @@ func TestATriggerWithoutRefTakesTheBranchOfTheMerge(t *testing.T) {
 	w.triggers(pipeline.Trigger{})
 	w.must(start)
 	if got := w.started(); len(got) != 1 || got[0].Ref != "main" {
+		t.Errorf("started %+v", got)
+	}
+}
+
+func TestATriggerStartsNothingOnOtherBranchesThanTheOperatorAllows(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.g.Commit(gitlabsim.CommitOptions{ProjectID: w.project.ID, Branch: "docs", Message: "Docs", AuthorID: w.users["ada"], Files: map[string]string{"a": "b"}})
+	must(t, err)
+	w.plan.TriggerRefs = []string{"doc", "docs/*"}
+	w.triggers(pipeline.Trigger{Ref: "docs"})
+	_, err = w.run(start)
+	f, ok := pipeline.AsFailure(err)
+	if !ok || f.Code != pipeline.ReasonNotAllowed || !f.Permanent || !strings.Contains(f.Detail, "not start a CI pipeline on docs, but only on main") {
+		t.Errorf("got %v", err)
+	}
+	if got := w.started(); len(got) != 0 {
 		t.Errorf("started %+v", got)
 	}
 }
@@ -126,6 +143,7 @@ func TestATriggerThatGitLabRefusesSaysWhy(t *testing.T) {
 			if tt.ci != nil {
 				must(t, w.g.SetCI(w.project.ID, *tt.ci))
 			}
+			w.plan.TriggerRefs = []string{"gone"}
 			w.triggers(tt.trigger)
 			_, err := w.run(start)
 			if f := failure(t, err); !f.Permanent || !strings.Contains(f.Detail, tt.says) {

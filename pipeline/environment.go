@@ -11,6 +11,9 @@ const EnvironmentSchema = 2
 // KeptReleases is how many releases an environment remembers.
 const KeptReleases = 20
 
+// MostKept is how many failed releases an environment keeps for people to look at: their pods cost what they cost.
+const MostKept = 3
+
 // EnvironmentID names the aggregate of one environment of one project.
 func EnvironmentID(project int64, name string) string {
 	return fmt.Sprintf("%d/%s", project, name)

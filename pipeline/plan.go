@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"path"
+	"slices"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -28,6 +30,18 @@ type Plan struct {
 	AftermathOn []Status `json:"aftermath_on,omitempty"`
 	// TurnRed: a failed stage posts a failed commit status, which fails the CI pipeline.
 	TurnRed bool `json:"turn_red,omitempty"`
+	// TriggerRefs are the operator's patterns of the branches and tags on which trigger stages may start CI pipelines,
+	// besides the branch that was merged into.
+	TriggerRefs []string `json:"trigger_refs,omitempty"`
+}
+
+// MayTrigger tells whether a stage may start a CI pipeline on a branch or tag. Whoever could merge into one branch may not
+// be allowed to start anything on others, and the CI pipeline is started by Slipway's user.
+func (p *Plan) MayTrigger(ref string) bool {
+	return ref == "" || ref == p.Commit.Ref || slices.ContainsFunc(p.TriggerRefs, func(pattern string) bool {
+		ok, err := path.Match(pattern, ref)
+		return err == nil && ok
+	})
 }
 
 // Project is a GitLab project.

@@ -69,14 +69,14 @@ func (s *stepper) checkFailed(st *StageState, e Failed) {
 func (s *stepper) ran(st *StageState, c *CheckState, passed bool, saw string) {
 	def := s.d.definition(s.plan, st)
 	rule := def.check(c.Name)
-	c.Running, c.OK, c.Saw = false, passed, saw
+	c.Running, c.OK, c.Saw = false, passed, brief(saw)
 	if !passed {
 		c.Failed++
 	}
 	over := !s.now.Before(c.Until)
 	switch {
 	case c.Failed > rule.Failures:
-		s.checksFailed(st, def, c, rule)
+		s.checksFailed(st, def, c, rule, saw)
 		return
 	case passed && over:
 		c.Passed = true
@@ -89,6 +89,17 @@ func (s *stepper) ran(st *StageState, c *CheckState, passed bool, saw string) {
 	s.checkedAll(st, def)
 }
 
+// brief is what is kept of what a check saw: its first line, and not much of that. The state of a delivery holds it for
+// each of its checks, and is written with each step. All of it is in the reason of a stage that failed.
+func brief(saw string) string {
+	const most = 200 // characters
+	saw, _, _ = strings.Cut(saw, "\n")
+	if runes := []rune(saw); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return saw
+}
+
 func (s Stage) check(name string) Check {
 	for _, c := range s.Checks {
 		if c.Name == name {
@@ -99,8 +110,7 @@ func (s Stage) check(name string) Check {
 }
 
 // checksFailed ends the stage's attempt because of what a check saw.
-func (s *stepper) checksFailed(st *StageState, def Stage, c *CheckState, rule Check) {
-	detail := c.Saw
+func (s *stepper) checksFailed(st *StageState, def Stage, c *CheckState, rule Check, detail string) {
 	if rule.Failures > 0 {
 		detail = joined(detail, fmt.Sprintf("%d of %d runs failed", c.Failed, c.Runs))
 	}

@@ -95,11 +95,13 @@ func (st *StageState) unproven() bool {
 // promote ends the standby now: what was replaced goes, and the stage has succeeded.
 func (s *stepper) promote(r Request, p policy.Person) string {
 	a := policy.MayCommand(p)
-	if !a.Allowed {
-		return a.Refusal
-	}
 	st := s.d.live(s.plan, firstNonEmpty(r.Environment, r.Argument))
+	if st != nil { // whoever may go back may also give that up
+		a = policy.MayRollback(p, s.plan.Environments[s.d.definition(s.plan, st).Environment()].Rule)
+	}
 	switch {
+	case !a.Allowed:
+		return a.Refusal
 	case st == nil || st.Phase != PhaseChecking || !s.now.Before(st.Standby):
 		return "Nothing is on standby here."
 	case st.unproven():

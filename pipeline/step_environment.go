@@ -162,6 +162,7 @@ func (s *environmentStepper) returned(e LockReturned) {
 	}
 	if e.Kept != nil {
 		s.env.Kept = append(s.env.Kept, *e.Kept)
+		s.clearKept()
 	}
 	if e.Failed != nil {
 		for i := range s.env.Releases {
@@ -267,10 +268,12 @@ func (s *environmentStepper) bad(r Release) bool {
 	return slices.ContainsFunc(s.env.Releases, func(o Release) bool { return o.ID == r.ID && o.Bad })
 }
 
-// clearKept lets the releases go whose time to be looked at is over.
+// clearKept lets the releases go whose time to be looked at is over, and the oldest of too many.
 func (s *environmentStepper) clearKept() {
+	tooMany := len(s.env.Kept) - MostKept
 	s.env.Kept = slices.DeleteFunc(s.env.Kept, func(k Kept) bool {
-		over := !s.now.Before(k.Until)
+		over := !s.now.Before(k.Until) || tooMany > 0
+		tooMany--
 		if over {
 			s.send(k.Delivery, KeepEnded{Environment: s.env.Name, Release: k.Release})
 		}

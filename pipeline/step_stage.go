@@ -318,14 +318,14 @@ func (s *stepper) expire(st *StageState, def Stage) {
 		s.notRestored(st, timeout)
 	case def.Kind == KindWait:
 		s.worked(st, def, Reason{Code: ReasonDone})
+	case st.Phase == PhaseEvaluating:
+		s.withdraw(st, "evaluate")
+		s.fail(st, timeout, true)
 	case def.Kind == KindJob, def.Kind == KindTrigger, def.Kind == KindNotify:
 		s.withdraw(st, s.awaited(st))
 		s.fail(st, timeout, true)
 	case def.Kind == KindRun:
 		s.stopRun(st)
-		s.fail(st, timeout, true)
-	case st.Phase == PhaseEvaluating:
-		s.withdraw(st, "evaluate")
 		s.fail(st, timeout, true)
 	case st.Phase == PhaseRemoving:
 		s.withdraw(st, s.awaited(st))

@@ -130,7 +130,7 @@ func (s *stepper) kept(st *StageState, def Stage) *Kept {
 
 // keepEnded removes a release that people have had time to look at.
 func (s *stepper) keepEnded(e KeepEnded) {
-	s.emit("remove/"+e.Release.ID, "remove/"+e.Environment, Remove{Environment: e.Environment, Release: e.Release})
+	s.emit("remove/"+e.Release.ID, "remove/"+e.Environment, Remove(e))
 }
 
 // hasBefore tells that there is something to go back to.
@@ -153,11 +153,8 @@ func (d *Delivery) live(plan *Plan, environment string) *StageState {
 		if def.Kind != KindDeploy || environment != "" && def.Environment() != environment {
 			continue
 		}
-		switch st.Phase {
-		case PhaseObserving, PhaseSwitching, PhaseChecking:
-			if st.Status == StageRunning {
-				return st
-			}
+		if st.Status == StageRunning && (st.Phase == PhaseObserving || st.Phase == PhaseSwitching || st.Phase == PhaseChecking) {
+			return st
 		}
 	}
 	return nil

@@ -24,7 +24,10 @@ func TestPlanSaysWhatADeliveryWouldChange(t *testing.T) {
 	// Its tokens are on the server only.
 	operator := write(t, "slipway.yml", "gitlab: {url: https://gitlab.example.com, token: \"${NOT_SET_HERE}\", secret_tokens_file: /does/not/exist}\n"+
 		"clusters: [{name: main, kubeconfig: "+write(t, "kubeconfig", string(sim.Kubeconfig()))+"}]\n"+
-		"environments: [{name: production, projects: [shop/*], cluster: main, namespace: shop}]\n")
+		"environments: [{name: production, projects: [shop/*], cluster: main, namespace: shop}]\n"+
+		"slack: {token: \"${NOT_SET_HERE}\", signing_secret_file: /does/not/exist, channel: \"#shop\"}\n"+
+		"metrics_sources: [{name: numbers, prometheus: {url: \"https://prometheus.example.com\", token: \"${NOT_SET_HERE}\"}}]\n"+
+		"triggers: [{projects: [shop/*], refs: [docs]}]\n")
 	dir := t.TempDir()
 	put := func(name, text string) {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o750); err != nil {
@@ -34,7 +37,8 @@ func TestPlanSaysWhatADeliveryWouldChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const file = "version: 1\napplication: shop\nstages:\n- name: live\n  deploy: {environment: production, manifests: deploy}\n"
+	const file = "version: 1\napplication: shop\nstages:\n- name: live\n  deploy: {environment: production, manifests: deploy}\n" +
+		"  check:\n  - metric: {source: numbers, query: up, min: 1}\n- name: docs\n  trigger: {ref: docs}\n- name: tell\n  notify: {text: Done}\n"
 	const sha = "2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a2a"
 	put(".slipway.yml", file)
 	put("deploy/a.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\ndata: {a: one}\n")

@@ -33,7 +33,7 @@ type wishFlags struct {
 
 func (f *wishFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.server, "server", os.Getenv(serverVariable), "address of the Slipway server; default $"+serverVariable)
-	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "file with your GitLab access token (scope read_api); default $"+tokenVariable)
+	cmd.Flags().StringVar(&f.tokenFile, "token-file", "", "file with your GitLab access token (scope api); default $"+tokenVariable)
 	cmd.Flags().StringVar(&f.wish.Project, "project", "", "path of the GitLab project, such as shop/web")
 	cmd.Flags().StringVar(&f.wish.Reason, "reason", "", "why; people read it")
 	_ = cmd.MarkFlagRequired("project")

@@ -25,7 +25,7 @@ func TestPeopleRollBackByTheCommandLine(t *testing.T) {
 		r.start()
 		_, first := r.deliver("Open the shop", "open")
 		_, second := r.deliver("Sell umbrellas", "umbrellas")
-		ada, mallory := r.asPerson(r.world.Ada, "glpat-ada", "read_api"), r.asPerson(r.world.Mallory, "glpat-mallory", "read_api")
+		ada, mallory := r.asPerson(r.world.Ada, "glpat-ada", "api"), r.asPerson(r.world.Mallory, "glpat-mallory", "api")
 		rollback := func(token string, args ...string) (string, int) {
 			return slipway(r.TB, "", append([]string{"rollback", "production", "--server", "http://" + r.addr, "--project", "shop/web", "--token-file", token}, args...)...)
 		}
@@ -73,7 +73,9 @@ func TestStrangersCannotAskByTheAPI(t *testing.T) {
 	r := newRig(t, "sim")
 	r.start()
 	r.deliver("Open the shop", "open")
-	r.asPerson(r.world.Ada, "glpat-ada", "read_api")
+	r.asPerson(r.world.Ada, "glpat-ada", "api")
+	r.asPerson(r.world.Ada, "glpat-ada-reads", "read_api")
+	r.asPerson(r.world.Ada, "glpat-ada-is", "read_user")
 	body := `{"project":"shop/web","environment":"production","key":"0123456789"}`
 	for name, c := range map[string]struct {
 		token, body string
@@ -82,6 +84,8 @@ func TestStrangersCannotAskByTheAPI(t *testing.T) {
 		"no token":                       {"", body, 401},
 		"a token that GitLab refuses":    {"glpat-nobody", body, 401},
 		"Slipway's own name is no token": {"slipway", body, 401},
+		"a token to read with":           {"glpat-ada-reads", body, 403},
+		"a token that only says who":     {"glpat-ada-is", body, 403},
 		"another project":                {"glpat-ada", strings.Replace(body, "shop/web", "bank/vault", 1), 404},
 		"another environment":            {"glpat-ada", strings.Replace(body, "production", "mars", 1), 404},
 		"no key":                         {"glpat-ada", strings.Replace(body, "0123456789", "", 1), 400},

@@ -47,6 +47,9 @@ type Defaults struct {
 	TurnRed bool   // a failed stage posts a failed commit status
 	// Sources are the metrics sources that checks may ask, by the operator's names.
 	Sources []string
+	// TriggerRefs are patterns of the branches and tags on which trigger stages may start CI
+	// pipelines, besides the branch that was merged into.
+	TriggerRefs []string
 }
 
 // Delivers tells whether a merge into this branch starts a delivery. The reason is
@@ -96,7 +99,7 @@ func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline
 		at := fmt.Sprintf("links[%d]", i)
 		c.plan.Links = append(c.plan.Links, pipeline.Link{Title: c.fill(at+".title", l.Title), URL: c.fill(at+".url", l.URL)})
 	}
-	c.sources = defaults.Sources
+	c.defaults = defaults
 	for i := range l.stages {
 		st := c.stage(l.at(i), &l.stages[i])
 		for _, n := range c.graph.needs[i] {
@@ -124,7 +127,7 @@ type compiler struct {
 	lane     lane
 	graph    *graph
 	plan     *pipeline.Plan
-	sources  []string
+	defaults Defaults
 	// Of the stage at hand. skipped: it never runs, so its texts may stay as they are.
 	// dynamic: its texts are read as templates once more, when its turn comes.
 	skipped, dynamic bool
@@ -243,7 +246,7 @@ func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 	case s.Job != nil:
 		st.Job = &pipeline.Job{Name: string(s.Job.Name)}
 	case s.Trigger != nil:
-		st.Trigger = &pipeline.Trigger{Ref: string(s.Trigger.Ref), Variables: texts(s.Trigger.Variables)}
+		st.Trigger = c.trigger(at+".trigger", s.Trigger)
 	case s.Notify != nil:
 		st.Notify = c.notify(at+".notify", s.Notify)
 	}

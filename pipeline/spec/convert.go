@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -81,6 +82,18 @@ func (j *Judgement) plan() *pipeline.Judgement {
 	return out
 }
 
+// trigger holds the branch or tag against the operator's. One that earlier stages give is held against them when the CI
+// pipeline is started.
+func (c *compiler) trigger(at string, t *Trigger) *pipeline.Trigger {
+	ref := string(t.Ref)
+	c.plan.TriggerRefs = c.defaults.TriggerRefs
+	if bad, _ := t.Ref.check(ref); bad == "" && !c.skipped && !strings.Contains(ref, opening) && !c.plan.MayTrigger(ref) {
+		c.add(at+".ref", fmt.Sprintf("a stage may not start a CI pipeline on %s", quote(ref)),
+			fmt.Sprintf("only on %s, which was merged into; an operator can allow others", quote(c.in.Commit.Ref)))
+	}
+	return &pipeline.Trigger{Ref: ref, Variables: texts(t.Variables)}
+}
+
 func (c *compiler) notify(at string, n *Notify) *pipeline.Notify {
 	channel := string(n.Slack)
 	if !c.given(at + ".slack") {
@@ -122,7 +135,7 @@ func (c *compiler) check(at, name string, k *Check, s *Stage) pipeline.Check {
 		out.Report = &pipeline.ReportCheck{Job: string(r.Job), Failed: r.Failed, MinTests: cmp.Or(r.MinTests, 1)}
 	}
 	if m := k.Metric; m != nil {
-		if !slices.Contains(c.sources, string(m.Source)) {
+		if !slices.Contains(c.defaults.Sources, string(m.Source)) {
 			c.add(at+".metric.source", fmt.Sprintf("there is no metrics source %s", quote(string(m.Source))), c.sourcesHint(string(m.Source)))
 		}
 		out.Metric = &pipeline.MetricCheck{Source: string(m.Source), Query: string(m.Query), Max: m.Max, Min: m.Min}
@@ -139,10 +152,10 @@ func (c *compiler) check(at, name string, k *Check, s *Stage) pipeline.Check {
 }
 
 func (c *compiler) sourcesHint(written string) string {
-	if len(c.sources) == 0 {
+	if len(c.defaults.Sources) == 0 {
 		return "an operator has to set one up"
 	}
-	return didYouMean(written, c.sources)
+	return didYouMean(written, c.defaults.Sources)
 }
 
 func (h *HTTP) plan() *pipeline.HTTPCheck {

@@ -40,7 +40,7 @@ func (operator) Environment(project, name string) (pipeline.EnvironmentRules, er
 func (operator) Knows(project string) bool { return project == "shop/api" }
 
 func (operator) Defaults(string) spec.Defaults {
-	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}}
+	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}, TriggerRefs: []string{"feature-*", "v*"}}
 }
 
 func input() spec.Input {

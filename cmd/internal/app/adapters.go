@@ -111,8 +111,8 @@ func (p people) GitLabUser(ctx context.Context, slackID string) (gitlab.Who, err
 // operator is the configuration as the pipeline file's compiler wants it.
 type operator struct{ *config.Config }
 
-func (o operator) Defaults(string) spec.Defaults {
-	d := spec.Defaults{TurnRed: o.GitLab.TurnRed}
+func (o operator) Defaults(project string) spec.Defaults {
+	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project)}
 	for _, s := range o.Sources {
 		d.Sources = append(d.Sources, s.Name)
 	}

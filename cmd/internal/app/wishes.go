@@ -43,7 +43,9 @@ func (x *wishes) Wish(ctx context.Context, token string, w handlers.Wish) (handl
 	who, project, err := x.gitlab.Caller(ctx, token, w.Project)
 	switch {
 	case errors.Is(err, gitlab.ErrNotAccepted):
-		return handlers.Granted{}, handlers.Unauthorized("GitLab does not accept this token; it takes one with the scope read_api")
+		return handlers.Granted{}, handlers.Unauthorized("GitLab does not accept this token; it takes one with the scope api")
+	case errors.Is(err, gitlab.ErrReadsOnly):
+		return handlers.Granted{}, &handlers.Refusal{Status: http.StatusForbidden, Reason: "this token may only read in GitLab; it takes one with the scope api"}
 	case errors.Is(err, gitlab.ErrNoProject):
 		return handlers.Granted{}, &handlers.Refusal{Status: http.StatusNotFound, Reason: gitlab.ErrNoProject.Error()}
 	case err != nil:

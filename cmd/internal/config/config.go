@@ -52,6 +52,7 @@ type Config struct {
 	Slack        *Slack        `yaml:"slack"`
 	Clusters     []Cluster     `yaml:"clusters"`
 	Environments []Environment `yaml:"environments"`
+	Triggers     []Trigger     `yaml:"triggers"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
 	Registries   []Registry    `yaml:"registries"`
@@ -124,7 +125,7 @@ func Load(file string, getenv func(string) (string, bool)) (*Config, error) {
 	return load(file, getenv, Parse)
 }
 
-// LoadPlaces reads of the file only what says where projects may deploy. It needs no secrets but those that clusters and
+// LoadPlaces reads of the file only what says where projects may deploy, and what their pipeline files may name. It needs no secrets but those that clusters and
 // environments refer to, so whoever has no token of the server can use it.
 func LoadPlaces(file string, getenv func(string) (string, bool)) (*Config, error) {
 	return load(file, getenv, parsePlaces)
@@ -157,7 +158,13 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 	if err := yaml.UnmarshalWithOptions(data, &all, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
 	}
-	c := Config{Clusters: all.Clusters, Environments: all.Environments}
+	c := Config{Clusters: all.Clusters, Environments: all.Environments, Triggers: all.Triggers}
+	for _, s := range all.Sources { // pipeline files name them
+		c.Sources = append(c.Sources, Source{Name: s.Name})
+	}
+	if all.Slack != nil {
+		c.Slack = &Slack{Channel: all.Slack.Channel}
+	}
 	if err := expand(&c, getenv); err != nil {
 		return nil, err
 	}
@@ -249,6 +256,9 @@ func (c *Config) check() error {
 	}
 	if c.Keep.Days < 1 {
 		return fmt.Errorf("keep.days: %d is less than 1", c.Keep.Days)
+	}
+	if err := c.checkTriggers(); err != nil {
+		return err
 	}
 	return c.checkPlaces()
 }
