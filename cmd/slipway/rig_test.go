@@ -78,6 +78,8 @@ type rig struct {
 	staging  string // namespaces
 	prod     string
 	kubetest *kubetest.Cluster
+	// migrations is how many deliveries were driven whose pipelines run a Kubernetes Job.
+	migrations int
 }
 
 type lockedBuffer struct {
