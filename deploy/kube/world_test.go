@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +28,11 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubetest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
+
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they mostly wait; the command line has the last word
+	os.Exit(m.Run())
+}
 
 // world is one namespace of a cluster, and an executor that deliveries of one project use there.
 type world struct {
