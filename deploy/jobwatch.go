@@ -32,6 +32,7 @@ type jobWatch struct {
 	last     Workload
 	seen     bool
 	trouble  string               // why the picture may be old
+	waiting  bool                 // for a first pod, and the cluster doesn't say what hinders it
 	since    map[string]time.Time // when each trouble that is there began
 	ended    time.Time            // when the Job said that it has ended, zero if it hasn't
 }
@@ -70,10 +71,14 @@ func (e *Executor) watchJob(ctx context.Context, t *pipeline.Task, j oneJob) (jo
 		case <-timer.C:
 		}
 		end, failed, again := w.judge(time.Now())
+		if failed != nil && failed.key == podless {
+			if failed = w.refused(ctx); failed == nil {
+				w.since[podless], w.waiting, again = time.Now(), true, 0
+			}
+		}
 		switch {
 		case failed != nil:
-			_, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner})
-			return jobEnd{}, errors.Join(refusal(failed.code, failed.detail, nil), err)
+			return jobEnd{}, w.giveUp(ctx, *failed)
 		case end != nil && w.complete(*end, time.Now()):
 			w.explain(ctx, end)
 			return *end, ctx.Err()
@@ -82,6 +87,15 @@ func (e *Executor) watchJob(ctx context.Context, t *pipeline.Task, j oneJob) (jo
 		}
 		timer.Reset(again)
 	}
+}
+
+// giveUp removes a Job that can't begin. While it can't be removed, it may begin yet, so that is tried again.
+func (w *jobWatch) giveUp(ctx context.Context, t trouble) error {
+	_, err := w.where.Cluster.Remove(ctx, []manifest.Object{w.job}, Claim{Owner: w.where.owner})
+	if failure, ok := pipeline.AsFailure(err); err != nil && (!ok || !failure.Permanent) {
+		return err
+	}
+	return errors.Join(refusal(t.code, t.detail, nil), err)
 }
 
 // complete tells that the end of the pod that tells most has been seen, too, or doesn't come.
@@ -145,13 +159,20 @@ func (w *jobWatch) judge(now time.Time) (end *jobEnd, failed *trouble, again tim
 			delete(w.since, key)
 		}
 	}
-	wakeAt(w.words.tell(jobWords(w.last), now))
+	words := jobWords(w.last)
+	if present[podless] && w.waiting {
+		words = "the cluster has made no pod for it yet"
+	}
+	wakeAt(w.words.tell(words, now))
 	return nil, nil, again
 }
 
 // troubles are what keeps the Job's pods from beginning. How often a container may fail is the Job's own matter.
 func (w *jobWatch) troubles() []trouble {
 	var found []trouble
+	if hasNoPod(w.last) {
+		found = append(found, trouble{key: podless, patience: w.patience.Refused})
+	}
 	for _, p := range w.last.Pods {
 		for _, t := range podTroubles(p, w.patience) {
 			if t.code != pipeline.ReasonCrashLoop && !strings.HasPrefix(t.key, "failed/") {

@@ -39,7 +39,9 @@ func standDeployment(d *appsv1.Deployment) standing {
 		s.words = "waiting for the cluster to notice deployment " + d.Name
 		return s
 	}
-	s.ready = min(d.Status.AvailableReplicas, d.Status.UpdatedReplicas, s.want)
+	// The status counts available pods of all revisions. Those of the one before are taken for available.
+	before := d.Status.Replicas - d.Status.UpdatedReplicas
+	s.ready = min(max(0, d.Status.AvailableReplicas-before), d.Status.UpdatedReplicas, s.want)
 	for _, c := range d.Status.Conditions {
 		switch {
 		case c.Type == appsv1.DeploymentProgressing && c.Reason == "ProgressDeadlineExceeded":

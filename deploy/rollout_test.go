@@ -35,7 +35,8 @@ func TestWorkloadsStandAsTheirStatusSays(t *testing.T) {
 	}{
 		{"a deployment that the cluster hasn't noticed", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3}),
 			false, "waiting for the cluster to notice deployment shop", ""},
-		{"a deployment with pods missing", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 4, UpdatedReplicas: 2, AvailableReplicas: 3}), false, "2 of 3 pods ready", ""},
+		{"a deployment with pods missing", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 4, UpdatedReplicas: 2, AvailableReplicas: 4}), false, "2 of 3 pods ready", ""},
+		{"a deployment of which only old pods are available", deployment(2, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 1, AvailableReplicas: 2}), false, "0 of 2 pods ready", ""},
 		{"a deployment with old pods", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 4, UpdatedReplicas: 3, AvailableReplicas: 4}), false, "1 old pod is going", ""},
 		{"a deployment with pods that aren't available", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 2}), false, "2 of 3 pods ready", ""},
 		{"a deployment that is done", deployment(3, appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 3, AvailableReplicas: 3}), true, "", ""},

@@ -130,6 +130,8 @@ func refusedPods(who, message string) *trouble {
 	switch {
 	case strings.Contains(message, "exceeded quota"):
 		t.code = pipeline.ReasonQuota
+	case strings.Contains(message, "denied request"), strings.Contains(message, "denied the request"):
+		t.code = pipeline.ReasonRefused
 	case strings.Contains(message, "forbidden"):
 		t.code = pipeline.ReasonForbidden
 	}

@@ -79,6 +79,8 @@ type rig struct {
 	prod     string
 	review   string // namespace of reviews, "" unless a test wants some
 	kubetest *kubetest.Cluster
+	// migrations is how many deliveries were driven whose pipelines run a Kubernetes Job.
+	migrations int
 }
 
 type lockedBuffer struct {

@@ -88,6 +88,8 @@ func (c *Client) translate(s metav1.Status, a attempt) *pipeline.Failure {
 		return &pipeline.Failure{Code: pipeline.ReasonForbidden, Detail: "cluster " + c.name + " doesn't accept Slipway's credentials"}
 	case strings.Contains(s.Message, "admission webhook") && strings.Contains(s.Message, "denied the request"):
 		return &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: about(a.title, message)}
+	case strings.Contains(s.Message, "ValidatingAdmissionPolicy") && strings.Contains(s.Message, "denied request"):
+		return &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: about(a.title, message)}
 	case s.Code == 403:
 		return c.forbidden(s, a, message)
 	case s.Code == 404 && s.Details != nil && s.Details.Kind == "namespaces":
@@ -102,6 +104,9 @@ func (c *Client) translate(s metav1.Status, a attempt) *pipeline.Failure {
 		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, After: after(s), Detail: "cluster " + c.name + " asks to wait"}
 	case untyped(s, a) != "":
 		return &pipeline.Failure{Code: pipeline.ReasonManifest, Permanent: true, Detail: place(a.from) + about(a.title, untyped(s, a))}
+	case s.Code >= 500 && absentWebhook(s) != "":
+		detail := fmt.Sprintf("admission webhook %s of cluster %s can't be asked", absentWebhook(s), c.name)
+		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, After: after(s), Detail: about(a.title, detail)}
 	case s.Code >= 500:
 		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, After: after(s), Unknown: true, Detail: fmt.Sprintf("cluster %s answers with status %d", c.name, s.Code)}
 	}
@@ -232,6 +237,14 @@ func untyped(s metav1.Status, a attempt) string {
 		return "it doesn't have the form of a Secret"
 	}
 	return sentence(what)
+}
+
+// absentWebhook names the webhook because of which the cluster can't decide on a request, "" if that isn't what happened.
+func absentWebhook(s metav1.Status) string {
+	if m := regexp.MustCompile(`failed calling webhook "([^"]*)"`).FindStringSubmatch(s.Message); m != nil {
+		return sentence(m[1])
+	}
+	return ""
 }
 
 func after(s metav1.Status) time.Duration {

@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"gitlab.com/slipway-cd/slipway/deploy"
@@ -119,16 +117,7 @@ func TestOnlyPodsOfTheNewRevisionCount(t *testing.T) {
 
 func TestExhaustedQuotaIsTold(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
-		if w.sim != nil {
-			w.sim.Faults.SetPodQuota(w.namespace, 1)
-		} else {
-			quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "few"}, Spec: corev1.ResourceQuotaSpec{
-				Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("1")},
-			}}
-			if _, err := w.admin.CoreV1().ResourceQuotas(w.namespace).Create(t.Context(), quota, metav1.CreateOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		w.podQuota(1)
 		w.patience = deploy.Patience{Refused: 500 * time.Millisecond}
 		w.commit("dddd4444", deployment("shop:1", 3, ""))
 		f := w.fails("dddd4444")
@@ -170,45 +159,35 @@ func TestReleaseThatIsReplacedMeanwhileFails(t *testing.T) {
 }
 
 func TestRolloutIsFollowedThroughTroubleOfTheCluster(t *testing.T) {
-	cases := []struct {
-		name    string
-		disturb func(t *testing.T, w *world)
-	}{
-		{"unreachable and back", func(t *testing.T, w *world) {
-			w.sim.Faults.SetUnreachable(true)
-			w.awaitProgress("cluster unreachable, trying again")
-			w.sim.Faults.SetUnreachable(false)
-		}},
-		{"all watches end", func(_ *testing.T, w *world) { w.sim.Faults.EndWatches() }},
-		{"the history is gone", func(_ *testing.T, w *world) { w.sim.ExpireHistory() }},
-		{"some requests fail", func(_ *testing.T, w *world) {
-			w.sim.Faults.FailRequests(5, 503)
-			w.sim.Faults.EndWatches()
-		}},
-	}
-	for _, tc := range cases {
-		t.Run(tc.name, func(t *testing.T) {
-			w := simulated(t)
-			w.commit("eeee5555", deployment("shop:neverready", 2, ""))
-			r := w.mustApply("eeee5555")
-			result := w.observing(t.Context(), r)
-			w.awaitProgress("0 of 2 pods ready")
-			tc.disturb(t, w)
-			// What happens during or after the trouble is seen.
-			patch := []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"shop:good"}]}}}}`)
-			for tries := 0; ; tries++ {
-				_, err := w.admin.AppsV1().Deployments(w.namespace).Patch(t.Context(), "shop", "application/strategic-merge-patch+json", patch, metav1.PatchOptions{})
-				if err == nil {
-					break
-				}
-				if tries > 10 {
-					t.Fatal(err)
-				}
-			}
-			if err := <-result; err != nil {
-				t.Errorf("the rollout failed: %v", err)
-			}
-		})
+	for _, strategy := range bothStrategies {
+		for _, tc := range troubles {
+			t.Run(string(strategy)+", "+tc.name, func(t *testing.T) {
+				onEachCluster(t, func(t *testing.T, w *world) {
+					faults, expire := w.breakable()
+					w.deploy.Strategy = strategy
+					w.commit("eeee5555", service+deployment("shop:neverready", 2, ""))
+					r := w.mustApply("eeee5555")
+					name := w.deployments()[0]
+					result := w.observing(t.Context(), r)
+					w.awaitProgress("0 of 2 pods ready")
+					tc.disturb(w, faults, expire)
+					// What happens during or after the trouble is seen.
+					patch := []byte(`{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"shop:good"}]}}}}`)
+					for tries := 0; ; tries++ {
+						_, err := w.admin.AppsV1().Deployments(w.namespace).Patch(t.Context(), name, "application/strategic-merge-patch+json", patch, metav1.PatchOptions{})
+						if err == nil {
+							break
+						}
+						if tries > 10 {
+							t.Fatal(err)
+						}
+					}
+					if err := <-result; err != nil {
+						t.Errorf("the rollout failed: %v", err)
+					}
+				})
+			})
+		}
 	}
 }
 

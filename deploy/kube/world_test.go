@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +28,11 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubetest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
+
+func TestMain(m *testing.M) {
+	_ = flag.Set("test.parallel", "4") // they mostly wait; the command line has the last word
+	os.Exit(m.Run())
+}
 
 // world is one namespace of a cluster, and an executor that deliveries of one project use there.
 type world struct {
@@ -71,7 +78,15 @@ func onEachCluster(t *testing.T, test func(t *testing.T, w *world)) {
 
 func simulated(t *testing.T) *world {
 	t.Helper()
-	sim, err := kubesim.New(kubesim.Options{PodStartTime: 50 * time.Millisecond, PodStopTime: 20 * time.Millisecond, Speed: 20, Namespaces: []string{"shop"}})
+	return simulatedAt(t, time.Now)
+}
+
+// simulatedAt is a simulated cluster with a clock of its own.
+func simulatedAt(t *testing.T, now func() time.Time) *world {
+	t.Helper()
+	sim, err := kubesim.New(kubesim.Options{
+		PodStartTime: 50 * time.Millisecond, PodStopTime: 20 * time.Millisecond, Speed: 20, Namespaces: []string{"shop"}, Now: now,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,6 +203,13 @@ func (w *world) saw() []string {
 func (w *world) context() context.Context {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 60*time.Second)
+	w.t.Cleanup(cancel)
+	return ctx
+}
+
+// detached is a context for what is cleaned up after the test.
+func (w *world) detached() context.Context {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.t.Context()), 10*time.Second)
 	w.t.Cleanup(cancel)
 	return ctx
 }

@@ -53,10 +53,12 @@ func (c *Cluster) RefuseAdmission(t testing.TB, namespace, message string) (allo
 }
 
 func refusal(name, namespace, message string) *admissionv1.ValidatingAdmissionPolicy {
+	// The selector of namespaces doesn't hold for what belongs to the whole cluster, such as the addresses of Services.
+	scope := admissionv1.NamespacedScope
 	rule := func(groups []string, resources ...string) admissionv1.NamedRuleWithOperations {
 		return admissionv1.NamedRuleWithOperations{RuleWithOperations: admissionv1.RuleWithOperations{
 			Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
-			Rule:       admissionv1.Rule{APIGroups: groups, APIVersions: []string{"*"}, Resources: resources},
+			Rule:       admissionv1.Rule{APIGroups: groups, APIVersions: []string{"*"}, Resources: resources, Scope: &scope},
 		}}
 	}
 	fail, forbidden := admissionv1.Fail, metav1.StatusReasonForbidden

@@ -50,9 +50,12 @@ var errNotBuilt = errors.New("kubetest: control plane not built: run make contro
 var startShared = sync.OnceValues(start)
 
 // Start returns the cluster that all tests of this process share, and starts it for the first of them. Without a
-// built control plane it skips the test, or fails it under CI=true.
+// built control plane it skips the test, or fails it under CI=true. With -short it skips the test.
 func Start(t testing.TB) *Cluster {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("kubetest: no control plane with -short")
+	}
 	cluster, err := startShared()
 	if errors.Is(err, errNotBuilt) && os.Getenv("CI") != "true" {
 		t.Skip(err)
