@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -13,29 +14,32 @@ import (
 type kind string
 
 const (
-	kindFirst  kind = "first"  // the release that is there to go back to
-	kindGood   kind = "good"   // it works
-	kindBad    kind = "bad"    // its new container crashes
-	kindRepair kind = "repair" // takes that container out of the main branch again
+	kindFirst   kind = "first"   // the release that is there to go back to
+	kindGood    kind = "good"    // it works
+	kindBad     kind = "bad"     // its new container crashes
+	kindLimping kind = "limping" // its pods get ready, and customers cannot buy
+	kindRepair  kind = "repair"  // takes the broken container out of the main branch again
 )
 
 const (
-	firstTitle  = "Open the shop"
-	goodTitle   = "Show the delivery date at checkout"
-	badTitle    = "Keep sessions in a second container"
-	repairTitle = "Take the session container out again"
+	firstTitle   = "Open the shop"
+	goodTitle    = "Show the delivery date at checkout"
+	badTitle     = "Keep sessions in a second container"
+	limpingTitle = "Take cards by another payment provider"
+	repairTitle  = "Take the broken container out again"
 )
 
 // furtherTitles are for people who want to play on.
 var furtherTitles = map[kind][]string{
-	kindGood: {"Remember the last address", "Bigger pictures of the products", "Thank people for their order", "Gift wrapping"},
-	kindBad:  {"Cache the catalogue in a second container", "Resize pictures in a second container"},
+	kindGood:    {"Remember the last address", "Bigger pictures of the products", "Thank people for their order", "Gift wrapping"},
+	kindBad:     {"Cache the catalogue in a second container", "Resize pictures in a second container"},
+	kindLimping: {"Take vouchers by another payment provider", "Pay later, by another payment provider"},
 }
 
 const (
 	maxFurther      = 20
 	deploymentFile  = "deploy/base/deployment.yaml"
-	mainStillBroken = "the main branch still holds the container that crashes: merge “" + repairTitle + "” first"
+	mainStillBroken = "the main branch still holds a broken container: merge “" + repairTitle + "” first"
 )
 
 // add opens a merge request of a kind.
@@ -47,6 +51,8 @@ func (s *stage) add(k kind, title, branch string) (int64, error) {
 		iid, err = s.world.Good(title, branch)
 	case kindBad:
 		iid, err = s.world.Bad(title, branch)
+	case kindLimping:
+		iid, err = s.world.Limping(title, branch)
 	case kindRepair:
 		var files map[string]string
 		if files, err = s.world.Files(); err == nil {
@@ -78,7 +84,7 @@ func (s *stage) further(k kind) (int64, error) {
 		return 0, fmt.Errorf("there is no such merge request: %q", k)
 	}
 	s.mu.Lock()
-	n, broken := s.opened, s.broken
+	n, broken := s.opened, s.broken != ""
 	if n < maxFurther && !broken {
 		s.opened++
 	}
@@ -97,18 +103,37 @@ func (s *stage) merge(iid, user int64) (string, error) {
 	k := s.kind(iid)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.broken && k != kindRepair {
+	if s.blocked(k) {
 		return "", errors.New(mainStillBroken)
 	}
 	sha, err := s.world.GitLab.Merge(s.world.Project, iid, user, gitlabsim.MergeCommit)
-	if err == nil && (k == kindBad || k == kindRepair) {
-		s.broken = k == kindBad
+	if err != nil {
+		return "", err
 	}
-	return sha, err
+	switch k {
+	case kindBad, kindLimping:
+		s.broken = k
+	case kindRepair:
+		s.broken = ""
+	case kindFirst, kindGood:
+	}
+	return sha, nil
 }
 
-// repair opens the merge request that cleans the main branch up, each time that a bad
-// change has been delivered and taken back.
+// blocked tells that the main branch has to be repaired before a merge request of this kind.
+// The limping change takes the place of the container that crashes. The caller holds mu.
+func (s *stage) blocked(k kind) bool {
+	return s.broken != "" && k != kindRepair && (s.broken != kindBad || k != kindLimping)
+}
+
+func (s *stage) isBlocked(iid int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blocked(s.kinds[iid])
+}
+
+// repair opens the merge request that cleans the main branch up, each time that a change
+// which broke it has been delivered and taken back.
 func (s *stage) repair(ctx context.Context) error {
 	changed, stop := s.app.Changes()
 	defer stop()
@@ -119,11 +144,12 @@ func (s *stage) repair(ctx context.Context) error {
 			return fmt.Errorf("read the deliveries: %w", err)
 		}
 		for _, v := range views {
-			if !v.Status.Finished() || s.kind(v.MergeRequest.IID) != kindBad || v.Status == pipeline.StatusNone || repaired[v.ID] {
+			k := s.kind(v.MergeRequest.IID)
+			if !v.Status.Finished() || k != kindBad && k != kindLimping || v.Status == pipeline.StatusNone || repaired[v.ID] {
 				continue
 			}
 			repaired[v.ID] = true
-			if !s.mainIsBroken() {
+			if !s.mainIsBroken() || s.repairIsOpen() {
 				continue
 			}
 			if _, err := s.add(kindRepair, repairTitle, fmt.Sprintf("repair-%d", v.MergeRequest.IID)); err != nil {
@@ -141,5 +167,11 @@ func (s *stage) repair(ctx context.Context) error {
 func (s *stage) mainIsBroken() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.broken
+	return s.broken != ""
+}
+
+func (s *stage) repairIsOpen() bool {
+	return slices.ContainsFunc(s.world.ProjectNow().MergeRequests, func(m gitlabsim.MergeRequest) bool {
+		return m.State == "opened" && s.kind(m.IID) == kindRepair
+	})
 }

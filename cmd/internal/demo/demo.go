@@ -28,7 +28,10 @@ import (
 const (
 	// watchable is how long a pod takes to start and a CI job to run when people look on.
 	watchable = 1500 * time.Millisecond
-	delivered = "**Delivered**" // in the note of a delivery that ended well
+	// comparable is how long both versions stand side by side when people look on.
+	comparable = 20 * time.Second
+	delivered  = "**Delivered**" // in the note of a delivery that ended well
+	rolledBack = "**Rolled back**"
 )
 
 // Options for Run.
@@ -54,11 +57,11 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	var slow world.Options // fast enough for a script
-	if !o.Script {
-		slow = world.Options{PodStart: watchable, JobTime: watchable}
+	speed := world.Options{PodStart: watchable, JobTime: watchable, Standby: comparable}
+	if o.Script {
+		speed = world.Options{PodStart: time.Second / 2, JobTime: time.Second / 2, Standby: 2 * time.Second}
 	}
-	s, err := build(dir, slow, o.Log)
+	s, err := build(dir, speed, o.Log)
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
 	}
@@ -89,7 +92,7 @@ type stage struct {
 	mu     sync.Mutex
 	kinds  map[int64]kind // by the merge request's number
 	opened int            // on demand
-	broken bool           // the main branch holds the container that crashes
+	broken kind           // of the change that broke the main branch, "" while it is fine
 }
 
 func build(dir string, o world.Options, log *slog.Logger) (*stage, error) {
@@ -151,7 +154,7 @@ func (s *stage) show(ctx context.Context, o Options) error {
 		return srv.Close()
 	})
 	g.Go(func() error {
-		if _, _, err := s.open(ctx); err != nil {
+		if _, err := s.open(ctx); err != nil {
 			return fmt.Errorf("deliver the first release: %w", err)
 		}
 		close(s.ready)
@@ -173,26 +176,36 @@ func listen(addr string) (net.Listener, error) {
 	return l, nil
 }
 
-// open delivers the first release, and opens the good and the bad merge request.
-func (s *stage) open(ctx context.Context) (good, bad int64, err error) {
+// changes are the merge requests that wait for people, by their numbers.
+type changes struct{ good, bad, limping int64 }
+
+// open delivers the first release, and opens one merge request of each kind.
+func (s *stage) open(ctx context.Context) (c changes, err error) {
 	first, err := s.add(kindFirst, firstTitle, "open-the-shop")
 	if err != nil {
-		return 0, 0, err
+		return c, err
 	}
-	if bad, err = s.add(kindBad, badTitle, "sessions"); err != nil {
-		return 0, 0, err
-	}
-	if good, err = s.add(kindGood, goodTitle, "delivery-date"); err != nil {
-		return 0, 0, err
+	for _, mr := range []struct {
+		iid           *int64
+		kind          kind
+		title, branch string
+	}{ // the newest is shown first
+		{&c.limping, kindLimping, limpingTitle, "payment-provider"},
+		{&c.bad, kindBad, badTitle, "sessions"},
+		{&c.good, kindGood, goodTitle, "delivery-date"},
+	} {
+		if *mr.iid, err = s.add(mr.kind, mr.title, mr.branch); err != nil {
+			return c, err
+		}
 	}
 	if _, err := s.merge(first, s.world.Ben); err != nil {
-		return 0, 0, err
+		return c, err
 	}
 	if err := s.world.PressWhenAsked(ctx, first, world.SlackAda, "Approve"); err != nil {
-		return 0, 0, err
+		return c, err
 	}
 	if err := s.world.AwaitNote(ctx, first, delivered); err != nil {
-		return 0, 0, err
+		return c, err
 	}
 	// Slack hears a little later, because edits of a message are rationed there.
 	err = s.world.Slack.Await(ctx, func(slacksim.Snapshot) bool {
@@ -200,7 +213,7 @@ func (s *stage) open(ctx context.Context) (good, bad int64, err error) {
 		return strings.Contains(m.Text, strings.Trim(delivered, "*"))
 	})
 	if err != nil {
-		return 0, 0, fmt.Errorf("wait for the message in Slack: %w", err)
+		return c, fmt.Errorf("wait for the message in Slack: %w", err)
 	}
-	return good, bad, nil
+	return c, nil
 }

@@ -22,9 +22,8 @@ const patience = 90 * time.Second
 // rig is a demo that runs, and its page.
 type rig struct {
 	*stage
-	url  string
-	good int64
-	bad  int64
+	changes
+	url string
 }
 
 // newRig starts the demo; with open, the first release is delivered before it returns.
@@ -55,7 +54,7 @@ func newRig(t *testing.T, open bool) *rig {
 	if open {
 		ctx, done := context.WithTimeout(ctx, patience)
 		defer done()
-		if r.good, r.bad, err = s.open(ctx); err != nil {
+		if r.changes, err = s.open(ctx); err != nil {
 			t.Fatal(err)
 		}
 		close(s.ready)

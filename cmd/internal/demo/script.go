@@ -2,71 +2,39 @@ package demo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
 
 const stepPatience = 60 * time.Second
 
+// step is one thing that happens in the script, and what has to be true after it.
+type step struct {
+	what string
+	do   func(ctx context.Context) error
+}
+
+// play is the script while it runs: what it merged so far.
+type play struct {
+	*stage
+	changes
+	delivered, limped string // commits
+}
+
 // script plays the demo through without a browser, and checks what people would see.
 func (s *stage) script(ctx context.Context, out io.Writer) error {
 	began := time.Now()
-	var good string // the commit
-	var goodMR, badMR int64
-	for _, step := range []struct {
-		what string
-		do   func(ctx context.Context) error
-	}{
-		{"The first release is delivered, so that there is something to go back to", func(ctx context.Context) (err error) {
-			goodMR, badMR, err = s.open(ctx)
-			return err
-		}},
-		{"Ben merges “" + goodTitle + "”", func(context.Context) (err error) {
-			good, err = s.merge(goodMR, s.world.Ben)
-			return err
-		}},
-		{"Staging is deployed, the smoke test plays, and Slack asks", func(ctx context.Context) error {
-			return s.awaitButtons(ctx, goodMR)
-		}},
-		{"Ben presses Approve, and is refused: he wrote the change", func(ctx context.Context) error {
-			if err := s.world.PressWhenAsked(ctx, goodMR, world.SlackBen, "Approve"); err != nil {
-				return err
-			}
-			return s.awaitEphemeral(ctx, world.SlackBen, "wrote this change")
-		}},
-		{"Ada presses Approve", func(ctx context.Context) error {
-			return s.world.PressWhenAsked(ctx, goodMR, world.SlackAda, "Approve")
-		}},
-		{"Production runs the new version, and the merge request says so", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, goodMR, "**Delivered**"); err != nil {
-				return err
-			}
-			return s.runs("production", good)
-		}},
-		{"GitLab shows the deployments and the stages", func(ctx context.Context) error {
-			return s.awaitDeployments(ctx, good, map[string]string{"staging": "success", "production": "success"})
-		}},
-		{"Ben merges “" + badTitle + "”, which crashes", func(context.Context) error {
-			_, err := s.merge(badMR, s.world.Ben)
-			return err
-		}},
-		{"Slipway sees the crash loop, and takes staging back by itself", func(ctx context.Context) error {
-			if err := s.world.AwaitNote(ctx, badMR, "**Rolled back**"); err != nil {
-				return err
-			}
-			return s.runs("staging", good)
-		}},
-		{"The merge request says why, with the last lines of the log", func(ctx context.Context) error {
-			return s.world.AwaitNote(ctx, badMR, "panic: connect to database: connection refused")
-		}},
-		{"Production was never touched", func(context.Context) error { return s.runs("production", good) }},
-	} {
+	p := &play{stage: s}
+	for _, step := range slices.Concat(p.goesWell(), p.crashes(), p.limps()) {
 		at := time.Now()
 		ctx, cancel := context.WithTimeout(ctx, stepPatience)
 		err := step.do(ctx)
@@ -75,15 +43,104 @@ func (s *stage) script(ctx context.Context, out io.Writer) error {
 			fmt.Fprintf(out, "  ✗ %s\n", step.what)
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
-		fmt.Fprintf(out, "  ✓ %-72s %5.1f s\n", step.what, time.Since(at).Seconds())
+		fmt.Fprintf(out, "  ✓ %-78s %5.1f s\n", step.what, time.Since(at).Seconds())
 	}
 	fmt.Fprintf(out, "\nEverything happened as it should, in %.0f s. See it yourself: slipway demo\n", time.Since(began).Seconds())
 	return nil
 }
 
-func (s *stage) awaitButtons(ctx context.Context, iid int64) error {
+// goesWell is a change that reaches production, past somebody who may not approve it.
+func (p *play) goesWell() []step {
+	return []step{
+		{"The first release is delivered, so that there is something to go back to", func(ctx context.Context) (err error) {
+			p.changes, err = p.open(ctx)
+			return err
+		}},
+		{"Ben merges “" + goodTitle + "”", func(context.Context) (err error) {
+			p.delivered, err = p.merge(p.good, p.world.Ben)
+			return err
+		}},
+		{"Staging is deployed, the smoke test plays, and Slack asks", func(ctx context.Context) error {
+			return p.awaitQuestion(ctx, p.good)
+		}},
+		{"Ben presses Approve, and is refused: he wrote the change", func(ctx context.Context) error {
+			if err := p.world.PressWhenAsked(ctx, p.good, world.SlackBen, "Approve"); err != nil {
+				return err
+			}
+			return p.awaitEphemeral(ctx, world.SlackBen, "wrote this change")
+		}},
+		{"Ada presses Approve", func(ctx context.Context) error {
+			return p.world.PressWhenAsked(ctx, p.good, world.SlackAda, "Approve")
+		}},
+		{"Production's traffic moves to the new version; the old one is on hot standby", func(ctx context.Context) error {
+			return p.awaitTraffic(ctx, p.delivered, p.mergedSHA(1))
+		}},
+		{"Production runs the new version, and the merge request says so", func(ctx context.Context) error {
+			if err := p.world.AwaitNote(ctx, p.good, delivered); err != nil {
+				return err
+			}
+			return errors.Join(p.runs("production", p.delivered), p.customersSee(ctx, p.delivered))
+		}},
+		{"GitLab shows the deployments and the stages", func(ctx context.Context) error {
+			return p.awaitDeployments(ctx, p.delivered, map[string]string{"staging": "success", "production": "success"})
+		}},
+	}
+}
+
+// crashes is a change that does not get past staging.
+func (p *play) crashes() []step {
+	return []step{
+		{"Ben merges “" + badTitle + "”, which crashes", func(context.Context) error {
+			_, err := p.merge(p.bad, p.world.Ben)
+			return err
+		}},
+		{"Slipway sees the crash loop, and takes staging back by itself", func(ctx context.Context) error {
+			if err := p.world.AwaitNote(ctx, p.bad, rolledBack); err != nil {
+				return err
+			}
+			return p.runs("staging", p.delivered)
+		}},
+		{"The merge request says why, with the last lines of the log", func(ctx context.Context) error {
+			return p.world.AwaitNote(ctx, p.bad, "panic: connect to database: connection refused")
+		}},
+		{"Production was never touched", func(ctx context.Context) error {
+			return errors.Join(p.runs("production", p.delivered), p.customersSee(ctx, p.delivered))
+		}},
+	}
+}
+
+// limps is a change that nothing stops before customers have it.
+func (p *play) limps() []step {
+	return []step{
+		{"Ben merges “" + limpingTitle + "”: pods get ready, nobody can pay", func(context.Context) (err error) {
+			p.limped, err = p.merge(p.limping, p.world.Ben)
+			return err
+		}},
+		{"Staging and the smoke test notice nothing, and Ada presses Approve", func(ctx context.Context) error {
+			return p.world.PressWhenAsked(ctx, p.limping, world.SlackAda, "Approve")
+		}},
+		{"It takes production's traffic, with the version before on hot standby", func(ctx context.Context) error {
+			return p.awaitTraffic(ctx, p.limped, p.delivered)
+		}},
+		{"The check of the shop fails, and Slipway moves the traffic back in one step", func(ctx context.Context) error {
+			if err := p.world.AwaitNote(ctx, p.limping, rolledBack); err != nil {
+				return err
+			}
+			return errors.Join(p.runs("production", p.delivered), p.customersSee(ctx, p.delivered))
+		}},
+		{"The merge request says what the check saw", func(ctx context.Context) error {
+			return errors.Join(p.world.AwaitNote(ctx, p.limping, "answered 500"), p.world.AwaitNote(ctx, p.limping, "payments: certificate expired"))
+		}},
+		{"GitLab shows that production's deployment failed", func(ctx context.Context) error {
+			return p.awaitDeployments(ctx, p.limped, map[string]string{"staging": "success", "production": "failed"})
+		}},
+	}
+}
+
+func (s *stage) awaitQuestion(ctx context.Context, iid int64) error {
 	for {
-		if m, ok := s.world.Message(iid); ok && len(m.Buttons()) > 0 {
+		m, ok := s.world.Message(iid)
+		if ok && slices.ContainsFunc(m.Buttons(), func(b slacksim.Element) bool { return b.Text.Text == "Approve" }) {
 			return nil
 		}
 		if err := s.slackChanged(ctx, "the question in Slack"); err != nil {
@@ -137,20 +194,74 @@ func (s *stage) awaitDeployments(ctx context.Context, sha string, want map[strin
 	})
 }
 
-// runs checks that every pod of an environment runs a commit's image.
+// runs checks that every pod of an environment runs a commit's image, and that there is
+// nothing else.
 func (s *stage) runs(environment, sha string) error {
-	namespace := map[string]string{"staging": "shop-staging", "production": "shop"}[environment]
-	image := "registry.example.com/shop:" + sha[:8]
-	for _, ns := range s.world.Cluster.Snapshot().Namespaces {
-		if ns.Name != namespace {
+	for _, p := range s.places() {
+		if p.Environment != environment {
 			continue
 		}
-		for _, wl := range ns.Workloads {
-			if !slices.Contains(wl.Images, image) || wl.Ready != wl.Desired {
-				return fmt.Errorf("%s in %s runs %v, %d of %d pods ready; %s should run", wl.Name, namespace, wl.Images, wl.Ready, wl.Desired, image)
+		for _, wl := range p.Workloads {
+			if !slices.Contains(wl.Images, image(sha)) || wl.Ready != wl.Desired {
+				return fmt.Errorf("%s in %s runs %v, %d of %d pods ready; %s should run", wl.Name, environment, wl.Images, wl.Ready, wl.Desired, image(sha))
 			}
 		}
-		return nil
+		if len(p.Workloads) == 0 {
+			return fmt.Errorf("%s is empty", environment)
+		}
 	}
-	return fmt.Errorf("namespace %s is empty", namespace)
+	return nil
 }
+
+// awaitTraffic waits until production's traffic goes to the one commit's pods, all of them
+// and no others, while all pods of the other one are ready to take it back.
+func (s *stage) awaitTraffic(ctx context.Context, to, standby string) error {
+	changed, stop := s.world.Cluster.Subscribe()
+	defer stop()
+	for {
+		for _, p := range s.places() {
+			if p.Environment == "production" && p.serves(to, true) && p.serves(standby, false) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for production's traffic to go to %s: %w", image(to), ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
+// serves tells that a commit's pods are all ready here, and whether they get the traffic.
+func (p Place) serves(sha string, traffic bool) bool {
+	for _, wl := range p.Workloads {
+		if !slices.Contains(wl.Images, image(sha)) {
+			continue
+		}
+		for _, pod := range wl.Pods {
+			if slices.Contains(p.Traffic, pod.Name) != traffic {
+				return false
+			}
+		}
+		return wl.Ready == wl.Desired
+	}
+	return false
+}
+
+// customersSee checks what the shop answers.
+func (s *stage) customersSee(ctx context.Context, sha string) error {
+	if got := s.shop(ctx); got.Status != http.StatusOK || !strings.Contains(got.Text, sha[:8]) {
+		return fmt.Errorf("customers see %d %q; version %s should answer", got.Status, got.Text, sha[:8])
+	}
+	return nil
+}
+
+func (s *stage) mergedSHA(iid int64) string {
+	mr, err := s.world.MergeRequest(iid)
+	if err != nil {
+		return ""
+	}
+	return mr.MergedSHA
+}
+
+func image(sha string) string { return "registry.example.com/shop:" + sha[:min(8, len(sha))] }

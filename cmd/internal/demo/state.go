@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,13 +20,14 @@ const maxDeliveries = 20
 // State is everything that the page shows.
 type State struct {
 	Ready         bool           `json:"ready"`   // the first release is delivered
-	Broken        bool           `json:"broken"`  // the main branch holds the container that crashes
+	Broken        bool           `json:"broken"`  // the main branch holds a container that is broken
 	Slipway       string         `json:"slipway"` // addresses, to tell links apart
 	GitLab        string         `json:"gitlab"`
 	MergeRequests []MergeRequest `json:"merge_requests"` // newest first
 	Deliveries    []Delivery     `json:"deliveries"`     // newest first
 	Slack         SlackState     `json:"slack"`
 	Places        []Place        `json:"places"` // in the order of the pipeline
+	Shop          Shop           `json:"shop"`
 }
 
 // MergeRequest is one of GitLab's, with what Slipway wrote to it.
@@ -33,7 +35,8 @@ type MergeRequest struct {
 	IID         int64        `json:"iid"`
 	Kind        kind         `json:"kind"`
 	Title       string       `json:"title"`
-	State       string       `json:"state"` // opened, merged
+	State       string       `json:"state"`   // opened, merged
+	Blocked     bool         `json:"blocked"` // the main branch has to be repaired first
 	Author      string       `json:"author"`
 	SHA         string       `json:"sha"` // of the merge, "" before
 	Notes       []Note       `json:"notes"`
@@ -91,6 +94,10 @@ type Stage struct {
 	Place    string `json:"place"`
 	Previous string `json:"previous"` // short commits
 	Now      string `json:"now"`
+	Saw      string `json:"saw"` // what its checks saw last, "" while all is well
+	// Standby is until when what ran before is ready to take the traffic back, in
+	// milliseconds since 1970; 0 if it isn't.
+	Standby int64 `json:"standby"`
 }
 
 // SlackState is the channel, with what single people see.
@@ -107,6 +114,7 @@ type Place struct {
 	Environment string                 `json:"environment"`
 	Namespace   string                 `json:"namespace"`
 	Workloads   []kubesim.WorkloadView `json:"workloads"`
+	Traffic     []string               `json:"traffic"` // names of the pods that the Service sends it to
 }
 
 var environments = []struct{ name, namespace string }{{"staging", "shop-staging"}, {"production", "shop"}}
@@ -114,7 +122,7 @@ var environments = []struct{ name, namespace string }{{"staging", "shop-staging"
 func (s *stage) state(ctx context.Context) (State, error) {
 	st := State{
 		Slipway: "http://" + s.app.Addr(), GitLab: s.world.GitLab.URL(), Broken: s.mainIsBroken(),
-		MergeRequests: s.mergeRequests(), Slack: s.slack(), Places: s.places(),
+		MergeRequests: s.mergeRequests(), Slack: s.slack(), Places: s.places(), Shop: s.shop(ctx),
 	}
 	select {
 	case <-s.ready:
@@ -144,10 +152,17 @@ func (s *stage) delivery(v pipeline.View) Delivery {
 		if says == "" || sv.Status.Finished() {
 			says = sv.Reason
 		}
-		d.Stages = append(d.Stages, Stage{
+		shown := Stage{
 			Name: sv.Name, Kind: string(sv.Kind), Status: string(sv.Status), Says: firstLine(says), Place: sv.Environment,
 			Previous: sv.Previous, Now: sv.Now,
-		})
+		}
+		if !sv.Standby.IsZero() && sv.Status == pipeline.StageRunning {
+			shown.Standby = sv.Standby.UnixMilli()
+		}
+		for _, c := range sv.Checks {
+			shown.Saw = cmp.Or(shown.Saw, c.Saw)
+		}
+		d.Stages = append(d.Stages, shown)
 	}
 	for _, by := range v.Decisions {
 		d.Decided = append(d.Decided, fmt.Sprintf("%s: %s %s", by.By.Label(), by.What, by.Stage))
@@ -172,13 +187,19 @@ func (s *stage) slack() SlackState {
 }
 
 func (s *stage) places() []Place {
-	running := map[string][]kubesim.WorkloadView{}
+	running := map[string]kubesim.NamespaceView{}
 	for _, ns := range s.world.Cluster.Snapshot().Namespaces {
-		running[ns.Name] = ns.Workloads
+		running[ns.Name] = ns
 	}
 	var all []Place
 	for _, e := range environments {
-		all = append(all, Place{Environment: e.name, Namespace: e.namespace, Workloads: running[e.namespace]})
+		p := Place{Environment: e.name, Namespace: e.namespace, Workloads: running[e.namespace].Workloads}
+		for _, service := range running[e.namespace].Services {
+			if service.Name == "shop" {
+				p.Traffic = service.Pods
+			}
+		}
+		all = append(all, p)
 	}
 	return all
 }
@@ -193,7 +214,7 @@ func (s *stage) mergeRequests() []MergeRequest {
 	for _, mr := range project.MergeRequests {
 		m := MergeRequest{
 			IID: mr.IID, Kind: s.kind(mr.IID), Title: mr.Title, State: mr.State, Author: names[mr.AuthorID], SHA: mr.MergedSHA,
-			Notes: s.notes(mr.Notes, names),
+			Notes: s.notes(mr.Notes, names), Blocked: mr.State == "opened" && s.isBlocked(mr.IID),
 		}
 		if m.SHA != "" {
 			m.at(project)

@@ -14,6 +14,8 @@ const (
 	shopAddress = "https://shop.example.com"
 	// shopStandby stands in the pipeline file where the time on standby belongs.
 	shopStandby = "standby: 30s"
+	// shopProven stands there where the time belongs that the check has to hold.
+	shopProven = "for: 3s"
 	// brokenImage runs well, and makes the shop answer badly.
 	brokenImage = "registry.example.com/payments:3.0"
 

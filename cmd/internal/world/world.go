@@ -243,7 +243,9 @@ func (w *World) WriteConfig(listen string) (string, error) {
 
 // Files are the files of the project, by path.
 func (w *World) Files() (map[string]string, error) {
-	written := strings.NewReplacer(shopAddress, w.ShopURL, shopStandby, "standby: "+orElse(w.o.Standby, time.Second).String())
+	standby := orElse(w.o.Standby, time.Second)
+	proven := (standby / 10).Truncate(time.Second) // long before the standby ends, so that people can end it
+	written := strings.NewReplacer(shopAddress, w.ShopURL, shopStandby, "standby: "+standby.String(), shopProven, "for: "+proven.String())
 	files := map[string]string{}
 	err := fs.WalkDir(shop, "shop", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -1,7 +1,8 @@
 // The page: fetches what there is, paints it, and sends what people do.
 import { h, paint } from "./dom.js";
 import { guide, happened, people, scene, steps } from "./guide.js";
-import { cluster, gitlab, slipway } from "./panels.js";
+import { cluster } from "./cluster.js";
+import { gitlab, slipway } from "./panels.js";
 import { dialog, slack } from "./slack.js";
 
 const $ = (id) => document.getElementById(id);
@@ -141,6 +142,11 @@ function take(next) {
 
 // talk counts the comments beside Slipway's own note.
 const talk = (s) => s.merge_requests.flatMap((m) => m.notes || []).filter((n) => n.reply || n.author !== "slipway").length;
+
+// A standby counts down although nothing happens meanwhile.
+setInterval(() => {
+  if (state?.deliveries?.some((d) => d.stages?.some((st) => st.standby))) redraw();
+}, 1000);
 
 const stream = new EventSource("/api/events");
 stream.onmessage = () => {

@@ -1,4 +1,4 @@
-// GitLab, Slipway and the cluster.
+// GitLab and Slipway.
 import { h, clock } from "./dom.js";
 import { people } from "./guide.js";
 
@@ -9,12 +9,13 @@ const dot = (status) => h("i", { class: "dot " + (tones[status] || "idle"), role
 export const avatar = (who) => h("i", { class: "avatar " + who, "aria-hidden": "true" }, who === "slipway" ? "⛵" : who[0].toUpperCase());
 
 const marks = {
-  good: ["good", "good change"], bad: ["bad", "will crash"], first: ["", "first release"], repair: ["good", "repair"],
+  good: ["good", "good change"], bad: ["bad", "will crash"], limping: ["limping", "will fail its check"], first: ["", "first release"], repair: ["good", "repair"],
 };
 const about = {
   good: "Changes the shop's words. It works.",
   bad: "Adds a second container to the pod, whose program crashes as soon as it starts. Nobody noticed in review.",
-  repair: "Removes the container that crashes from main, so that the next merge is fine.",
+  limping: "Lets another provider take the cards, in a container of its own. Its pods get ready and the smoke test passes, but customers cannot pay.",
+  repair: "Removes the broken container from main, so that the next merge is fine.",
   first: "",
 };
 
@@ -30,7 +31,7 @@ export function gitlab(s, ui, sc, act, redraw) {
           h("strong", null, m.title),
           h("small", null, `!${m.iid} by ${m.author}`, mark && h("em", { class: "mark " + tone }, mark))),
         m.state === "opened" && h("button", { class: "merge" + (next ? " primary" : ""), "data-next": next, disabled: !s.ready, onclick: () => act("merge", { iid: m.iid }, () => { ui.open = undefined; }) }, "Merge")),
-      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind]) : merged(m, s, sc, act)));
+      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind], s.broken && m.kind === "limping" && !m.blocked ? " It also takes the session container out again." : "") : merged(m, s, sc, act)));
   });
 }
 
@@ -80,7 +81,7 @@ export function slipway(s, sc) {
       h("ol", { class: "stages" }, (now.stages || []).map((st) => h("li", { key: st.name, class: (tones[st.status] || "idle") + " " + (st.status === "pending" ? "pending" : "") },
         dot(st.status), h("div", null, h("b", null, st.name), h("small", null, word(st)), st.says && !/pending|skipped/.test(st.status) ? h("p", { key: st.says }, st.says) : null)))),
       !now.stages?.length && h("p", { class: "says" }, now.status === "waiting" ? "Starts when the CI pipeline has passed." : now.reason),
-      h("a", { class: "button", href: now.url, target: "_blank", rel: "noopener" }, "Open the delivery page ↗")),
+      h("a", { class: "button", href: now.url, target: "_blank", rel: "noopener" }, "Delivery page ↗")),
     all.length > 1 && h("div", { class: "older", key: "older" }, h("b", null, "Other deliveries"), h("ul", null, all.filter((d) => d !== now).slice(0, 8).map((d) => h("li", { key: d.id },
       h("a", { href: d.url, target: "_blank", rel: "noopener" }, dot(d.asking ? "asking" : d.status), `!${d.iid} ${says(d)}`))))),
   ];
@@ -91,28 +92,4 @@ function word(st) {
   return { pending: "to come", asking: "asks people" }[st.status] || st.status;
 }
 
-const version = (iid) => h("span", { class: "version v" + (iid % 6) }, "!" + iid);
-
-export function cluster(s) {
-  const mrOf = (image) => {
-    const tag = image.split(":").pop();
-    return { tag, mr: s.merge_requests.find((m) => m.sha && m.sha.startsWith(tag)) };
-  };
-  return [...s.places.map((p) => h("section", { class: "place", key: p.environment },
-    h("h3", null, p.environment, h("small", null, p.namespace)),
-    p.workloads?.length ? p.workloads.map((w) => h("div", { class: "workload", key: w.Kind + w.Name },
-      h("p", { class: "head" }, h("b", null, w.Name), h("span", { class: w.Ready < w.Desired ? "short" : "" }, `${w.Ready}/${w.Desired} ready`)),
-      h("ul", { class: "pods" }, (w.Pods || []).slice().sort((a, b) => a.Created.localeCompare(b.Created) || a.Name.localeCompare(b.Name)).map((pod) => podBox(pod, mrOf))))) : h("p", { class: "empty" }, "Nothing runs here yet."))),
-  h("a", { class: "button where", key: "where", href: s.slipway + "/environments", target: "_blank", rel: "noopener" }, "See what runs where ↗")];
-}
-
-function podBox(pod, mrOf) {
-  const crash = /crash|error|pull/i.test(pod.Reason), stopping = pod.Reason === "Terminating";
-  const look = crash ? "crash" : stopping ? "stopping" : pod.Ready ? "ready" : "starting";
-  const { tag, mr } = mrOf(pod.Images[0] || "");
-  const extra = pod.Images.slice(1).map((i) => i.split("/").pop());
-  const says = crash ? pod.Reason : look === "starting" && pod.Reason && pod.Reason !== "ContainerCreating" ? pod.Reason : look;
-  return h("li", { class: "pod " + look + " v" + ((mr?.iid ?? 0) % 6), key: pod.Name, title: `${pod.Name}\n${pod.Images.join("\n")}\n${pod.Phase} ${pod.Reason} ${pod.Message}` },
-    h("b", { class: "version v" + ((mr?.iid ?? 0) % 6) }, mr ? "!" + mr.iid : "?"), h("code", null, tag.slice(0, 8)),
-    h("span", { class: "phase" }, says), extra.map((e) => h("small", { key: e }, "+ " + e)), pod.Restarts > 0 && h("small", { class: "restarts", key: "r" }, `${pod.Restarts} restart${pod.Restarts > 1 ? "s" : ""}`));
-}
+export const version = (iid) => h("span", { class: "version v" + (iid % 6) }, "!" + iid);
