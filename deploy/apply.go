@@ -184,7 +184,7 @@ func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits man
 	if err != nil {
 		return manifest.Set{}, mistaken(err)
 	}
-	if err := unmarked(set); err != nil {
+	if err := unmarked(set, t.Plan.Environments[stage.Deploy.Environment].Slug); err != nil {
 		return manifest.Set{}, err
 	}
 	if d.ProgressDeadline > 0 {

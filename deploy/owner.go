@@ -109,15 +109,15 @@ func (o Owner) stranger(live *unstructured.Unstructured) string {
 }
 
 // unmarked refuses objects that bring marks of Slipway's own: by these it tells whose an object is, where the traffic
-// goes, and what may be removed.
-func unmarked(set manifest.Set) error {
+// goes, and what may be removed. review is the review that the set was rendered for, whose label it has, "" if for none.
+func unmarked(set manifest.Set, review string) error {
 	for _, o := range set.Objects {
 		pods, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
 		selected, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
 		matched, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
 		for _, marks := range []map[string]string{o.GetLabels(), o.GetAnnotations(), pods, selected, matched} {
 			for _, key := range slices.Sorted(maps.Keys(marks)) {
-				if strings.HasPrefix(key, ownMarks) {
+				if own := key == manifest.LabelReview && review != "" && marks[key] == review; strings.HasPrefix(key, ownMarks) && !own {
 					mistake := &manifest.Error{Origin: o.From, What: fmt.Sprintf("%s brings %s, which is for Slipway to set", o.Title(), key), Hint: "leave it out"}
 					return refusal(pipeline.ReasonManifest, mistake.Error(), nil)
 				}
