@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 )
 
 // TestChartsThatMakeMuchOutOfLittleAreStopped: functions that multiply or take apart what they are given are asked what that
@@ -41,5 +42,21 @@ func TestChartsThatMakeMuchOutOfLittleAreStopped(t *testing.T) {
 	runtime.ReadMemStats(&memory)
 	if memory.Sys > 400<<20 {
 		t.Errorf("the process has taken %d MiB", memory.Sys>>20)
+	}
+}
+
+// TestAFailureIsNotRunAgainWithoutItsGuard: by chance a template may fail at one time and have no end at another.
+func TestAFailureIsNotRunAgainWithoutItsGuard(t *testing.T) {
+	files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(
+		"a: 1\n{{ if ne (randNumeric 1) \"1\" }}\n{{ fail \"bad luck\" }}\n{{ end }}\n{{ range 100000 }}{{ range 100000 }}{{ end }}{{ end }}")}}
+	deadline := time.Now().Add(10 * time.Second)
+	for range 40 {
+		_, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
+		if err == nil || !strings.Contains(err.Error(), "a.yaml:3: refuses the values: bad luck") && !strings.Contains(err.Error(), "has templates that ") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if time.Now().After(deadline) {
+		t.Error("it took too long")
 	}
 }
