@@ -184,9 +184,6 @@ func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits man
 	if err != nil {
 		return manifest.Set{}, mistaken(err)
 	}
-	if err := unmarked(set, source.Review); err != nil {
-		return manifest.Set{}, err
-	}
 	if d.ProgressDeadline > 0 {
 		for _, o := range set.Objects {
 			if isKind(o, "Deployment") {

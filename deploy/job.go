@@ -8,11 +8,18 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
+)
+
+const (
+	lateCall = 3 * time.Second // a call that was given up may still arrive
+	// longestCheck ends a Job of a check of which nobody may hear any more: it must not run for ever.
+	longestCheck = int64(60 * 60) // seconds; the engine gives up then, too
 )
 
 // runJob runs the stage's Job to its end. A try after a kill finds the same Job and watches on.
@@ -21,11 +28,46 @@ func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJ
 	if err != nil {
 		return nil, err
 	}
+	if err := e.outlived(ctx, t, run, a); err != nil {
+		return nil, err
+	}
 	passed, ran, detail, err := e.RunToEnd(ctx, t, run, a.Stage)
 	if err != nil {
 		return nil, err
 	}
 	return pipeline.JobRan{Stage: a.Stage, Attempt: a.Attempt, Passed: passed, Ran: ran, Detail: detail}, nil
+}
+
+// outlived makes sure that the Job of the attempt before has ended: two of them at the same time, such as of a migration,
+// are nobody's wish. One that took too long is being removed by StopJob, and its pods may take a while.
+func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, run pipeline.Run, a pipeline.RunJob) error {
+	if a.Attempt < 2 {
+		return nil
+	}
+	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt-1, a.Stage)
+	if err != nil {
+		return err
+	}
+	live, err := j.where.Cluster.Get(ctx, j.job)
+	if err != nil || live == nil || hasEnded(live) {
+		return err
+	}
+	if _, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner, Delivery: t.Delivery.ID}); err != nil {
+		return err
+	}
+	return until(ctx, j.job.Title()+" of the attempt before is still ending", func() (bool, error) {
+		live, err := j.where.Cluster.Get(ctx, j.job)
+		return live == nil, err
+	})
+}
+
+// hasEnded tells that a Job runs no more pods.
+func hasEnded(job *unstructured.Unstructured) bool {
+	conditions, _, _ := unstructured.NestedSlice(job.Object, "status", "conditions")
+	return slices.ContainsFunc(conditions, func(c any) bool {
+		condition, _ := c.(map[string]any)
+		return (condition["type"] == "Complete" || condition["type"] == "Failed") && condition["status"] == "True"
+	})
 }
 
 // stopJob removes the stage's Job with its pods. One that is gone already, or never was, is fine.
@@ -42,6 +84,10 @@ func (e *Executor) stopJob(ctx context.Context, t *pipeline.Task, a pipeline.Sto
 		return err
 	}
 	removed, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner, Delivery: t.Delivery.ID})
+	if err == nil && len(removed) == 0 && t.Attempt < 2 {
+		// Whoever was starting it has just been told to leave it, and their call may still arrive.
+		return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it is looked once more for " + j.job.Title(), After: lateCall}
+	}
 	if err == nil && len(removed) > 0 {
 		e.Logger.InfoContext(ctx, "stopped a job", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 			"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName())
@@ -143,7 +189,24 @@ func (e *Executor) jobFor(ctx context.Context, t *pipeline.Task, run pipeline.Ru
 	all := stamp(append(needs, job), where.owner, where.Namespace)
 	j := oneJob{where: where, needs: all[:len(needs)], job: all[len(needs)], redact: newRedactor(set)}
 	j.job.SetName(jobName(job.GetName(), t.Delivery.SHA, release.ID+"/"+name))
+	if _, check := t.Effect.Do.(pipeline.RunCheck); check {
+		if err := endIn(j.job, longestCheck); err != nil {
+			return j, err
+		}
+	}
 	return j, keepForAWhile(j.job)
+}
+
+// endIn ends a Job after a number of seconds at the latest.
+func endIn(job manifest.Object, seconds int64) error {
+	const deadline = "activeDeadlineSeconds"
+	if n, found, err := unstructured.NestedInt64(job.Object, "spec", deadline); found && err == nil {
+		seconds = min(seconds, n)
+	}
+	if err := unstructured.SetNestedField(job.Object, seconds, "spec", deadline); err != nil {
+		return refusal(pipeline.ReasonManifest, job.Title()+" has no spec", err)
+	}
+	return nil
 }
 
 // keepForAWhile lets a Job that has ended stay long enough to be seen, and go some day: each run has one of its own.

@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -13,7 +11,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
-	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
 // The labels and annotations on the metadata of every object that Slipway applies. But for LabelVersion they are on no
@@ -39,9 +36,6 @@ const (
 	// AnnotationReplaces is on a Service that a blue-green release takes over, and names the Deployment that was behind it
 	// until then, with the hash of its pods: "shop/5d7c9f".
 	AnnotationReplaces = "slipway.dev/replaces"
-
-	// ownMarks begin the names of all of them. Annotations for people, such as links, have a prefix before it.
-	ownMarks = "slipway.dev/"
 
 	// Manager is the field manager, and the value of LabelManagedBy.
 	Manager = "slipway"
@@ -106,25 +100,6 @@ func (o Owner) stranger(live *unstructured.Unstructured) string {
 		return clean(project, 20)
 	}
 	return ""
-}
-
-// unmarked refuses objects that bring marks of Slipway's own: by these it tells whose an object is, where the traffic
-// goes, and what may be removed. review is the review that the set was rendered for, whose label it has, "" if for none.
-func unmarked(set manifest.Set, review string) error {
-	for _, o := range set.Objects {
-		pods, _, _ := unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels")
-		selected, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector")
-		matched, _, _ := unstructured.NestedStringMap(o.Object, "spec", "selector", "matchLabels")
-		for _, marks := range []map[string]string{o.GetLabels(), o.GetAnnotations(), pods, selected, matched} {
-			for _, key := range slices.Sorted(maps.Keys(marks)) {
-				if own := key == manifest.LabelReview && review != "" && marks[key] == review; strings.HasPrefix(key, ownMarks) && !own {
-					mistake := &manifest.Error{Origin: o.From, What: fmt.Sprintf("%s brings %s, which is for Slipway to set", o.Title(), key), Hint: "leave it out"}
-					return refusal(pipeline.ReasonManifest, mistake.Error(), nil)
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // labelValue is the text itself where a label may hold it, and else its letters and digits with a hash.

@@ -165,29 +165,73 @@ func TestJobsThatCanNotRunSayWhy(t *testing.T) {
 	}
 }
 
+// stopJob stops the stage's Job, or looks twice whether there is one.
+func (w *world) stopJob() {
+	w.t.Helper()
+	stop := pipeline.StopJob{Stage: stageName, Attempt: 1}
+	_, err := w.do("aaaa1111", stop)
+	if f, ok := pipeline.AsFailure(err); ok && !f.Permanent && f.After > 0 {
+		task := w.task("aaaa1111", stop)
+		task.Attempt = 2
+		_, err = w.executor().Execute(w.context(), task)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// leaveJob starts the stage's Job, and is gone when it runs.
+func (w *world) leaveJob() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := w.executor().Execute(ctx, w.task("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: 1}))
+		ended <- err
+	}()
+	for words := range w.told {
+		if words == "the job is running" {
+			break
+		}
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		w.t.Error("the job has ended by itself")
+	}
+}
+
 func TestAJobIsStopped(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
 		w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
 		w.commit("aaaa1111", migrate("migrate", "forever", ""))
-		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1}) // there is none yet
-		ctx, cancel := context.WithCancel(w.context())
-		ended := make(chan error, 1)
-		go func() {
-			_, err := w.executor().Execute(ctx, w.task("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: 1}))
-			ended <- err
-		}()
-		for words := range w.told {
-			if words == "the job is running" {
-				break
-			}
-		}
-		cancel()
-		if err := <-ended; err == nil {
-			t.Error("the job has ended by itself")
-		}
+		w.stopJob() // there is none yet
+		w.leaveJob()
 		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
 		w.await("the end of the job", func() bool { return len(w.jobs()) == 0 })
-		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
+		w.stopJob()
+	})
+}
+
+func TestTheJobOfTheAttemptBeforeEndsFirst(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+		w.commit("aaaa1111", migrate("migrate", "forever", ""))
+		w.leaveJob()
+		before := w.jobs()
+		w.commit("aaaa1111", migrate("migrate", "migrate:1", ""))
+		if out, err := w.runJob(2); err != nil || !out.Passed {
+			t.Fatalf("got %+v, %v", out, err)
+		}
+		if now := w.jobs(); len(now) != 1 || now[0] == before[0] {
+			t.Errorf("jobs were %q and are %q", before, now)
+		}
+		// One that has ended stays for people to look at.
+		if out, err := w.runJob(3); err != nil || !out.Passed {
+			t.Fatalf("got %+v, %v", out, err)
+		}
+		if now := w.jobs(); len(now) != 2 {
+			t.Errorf("jobs are %q", now)
+		}
 	})
 }
 
@@ -217,5 +261,14 @@ func TestJobsOfChecksAreApart(t *testing.T) {
 	}
 	if len(names) != 3 {
 		t.Errorf("the jobs are %v", names)
+	}
+	list, err := w.admin.BatchV1().Jobs(w.namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range list.Items {
+		if d := j.Spec.ActiveDeadlineSeconds; d == nil || *d != 3600 {
+			t.Errorf("job %s may run for %v seconds", j.Name, d)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,7 @@ const deepestTemplate = 100
 type meter struct {
 	steps    int // that are left
 	bytes    int64
+	most     int // bytes that one text may have
 	depth    int
 	until    time.Time
 	exceeded string // what was too much, "" if nothing was
@@ -42,6 +44,7 @@ func newMeter(l Limits) *meter {
 	return &meter{
 		steps: 500_000,
 		bytes: 32 * l.Bytes, // most text is made several times: by include, toYaml, indent
+		most:  int(2 * l.Bytes),
 		until: time.Now().Add(l.Time),
 	}
 }
@@ -56,6 +59,8 @@ func (m *meter) spend(bytes int) error {
 		m.exceeded = "take too many steps: a loop or an include may have no end"
 	case m.bytes < 0:
 		m.exceeded = "make too much text: a loop or an include may have no end"
+	case bytes > m.most:
+		m.exceeded = "make a text or a list that is too large"
 	case m.steps%256 == 0 && time.Now().After(m.until):
 		m.exceeded = "take too long"
 	}
@@ -74,7 +79,8 @@ func (m *meter) enter() error {
 
 // functions are the calls that templates are given, and bounded forms of Helm's that make much out of little.
 func (m *meter) functions() template.FuncMap {
-	return template.FuncMap{
+	all := m.bounded()
+	maps.Copy(all, template.FuncMap{
 		tickCall: func(bytes int) (string, error) { return "", m.spend(bytes) },
 		outCall:  m.out,
 		leaveCall: func(value any) (any, error) {
@@ -105,12 +111,20 @@ func (m *meter) functions() template.FuncMap {
 		},
 		"untilStep": m.numbers,
 		"seq":       m.seq,
-	}
+	})
+	return all
 }
 
+// out takes in the result of a function. A list or a map is made of what is there already, and costs what a function makes
+// of it: so it is only looked whether that can become too much.
 func (m *meter) out(value any) (any, error) {
-	text, _ := value.(string)
-	return value, m.spend(len(text))
+	if text, ok := value.(string); ok {
+		return value, m.spend(len(text))
+	}
+	if m.size(reflect.ValueOf(value)) > 2*m.most {
+		return value, m.spend(2 * m.most)
+	}
+	return value, m.spend(0)
 }
 
 // numbers counts from start until before stop.

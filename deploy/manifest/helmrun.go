@@ -80,13 +80,6 @@ func (h *rendering) once() (map[string]string, error) {
 		return nil, h.mistake(h.dir, "has templates that "+m.exceeded, "")
 	}
 	if err != nil {
-		// Once more as they were written, for the lines. It comes as far as before and no farther.
-		if values, err = h.renderValues(); err != nil {
-			return nil, err
-		}
-		if _, err = render(h.chart, values, newMeter(h.limits)); err == nil {
-			return nil, h.mistake(h.dir, "can't be rendered", "")
-		}
 		return nil, h.templateProblem(err)
 	}
 	size := 0
@@ -127,12 +120,17 @@ func (h *rendering) templateProblem(err error) error {
 	message := err.Error()
 	from := Origin{File: h.dir}
 	// The last place is the innermost: where it happened, and not from where that was included.
-	if places := regexp.MustCompile(`([^\s():]+/templates/[^\s():]+):(\d+)(?::\d+)?`).FindAllStringSubmatch(message, -1); len(places) > 0 {
+	text := ""
+	if places := regexp.MustCompile(`([^\s():]+/templates/[^\s():]+):(\d+)`).FindAllStringSubmatch(message, -1); len(places) > 0 {
 		last := places[len(places)-1]
-		from.File = h.inRepository(last[1])
-		from.Line, _ = strconv.Atoi(last[2])
+		from.File, text = h.inRepository(last[1]), h.written(last[1])
+		if guarded(text) == text { // it can't be read, so nothing was put into it
+			from.Line, _ = strconv.Atoi(last[2])
+		}
 	}
+	from.Line = cmp.Or(from.Line, onlyLine(text, strings.TrimPrefix(at(message), "at ")))
 	if told := h.toldByAuthor(message); told != "" {
+		from.Line = cmp.Or(onlyLine(text, told), onlyLine(text, "fail "), onlyLine(text, "required "))
 		return &Error{Origin: from, What: "refuses the values: " + clip(told)}
 	}
 	for _, known := range []struct{ find, say string }{
@@ -149,6 +147,9 @@ func (h *rendering) templateProblem(err error) error {
 		{`error calling (\w{1,60})`, "the function %s fails"},
 	} {
 		if m := regexp.MustCompile(known.find).FindStringSubmatch(message); m != nil && h.wrote(m[1]) {
+			if from.Line == 0 {
+				from.Line = onlyLine(text, m[1])
+			}
 			return &Error{Origin: from, What: "can't be rendered: " + fmt.Sprintf(known.say, m[1]), Hint: at(message)}
 		}
 	}
@@ -158,6 +159,36 @@ func (h *rendering) templateProblem(err error) error {
 		}
 	}
 	return &Error{Origin: from, What: "can't be rendered", Hint: cmp.Or(at(message), "helm template says more")}
+}
+
+// written is a template as its author wrote it. Helm's names begin with the chart's.
+func (h *rendering) written(name string) string {
+	_, local, _ := strings.Cut(name, "/")
+	for f, original := range h.originals {
+		if f.Name == local || strings.HasSuffix(local, "/"+f.Name) {
+			return string(original)
+		}
+	}
+	return ""
+}
+
+// onlyLine is the number of the line that has the words, 0 if there are several or none. The lines that Helm tells are those
+// of the guarded template; to run it unguarded for its lines would be to run what may have no end.
+func onlyLine(text, words string) int {
+	found := 0
+	if words == "" {
+		return 0
+	}
+	number := 0
+	for line := range strings.Lines(text) {
+		if number++; strings.Contains(line, words) {
+			if found > 0 {
+				return 0
+			}
+			found = number
+		}
+	}
+	return found
 }
 
 // at is the expression where rendering stopped, if it is a plain path to a value: "at .Values.image.tag".

@@ -81,6 +81,9 @@ func Render(files fs.FS, source Source, limits Limits) (Set, error) {
 		if err := check(o, source.CRDs); err != nil {
 			return Set{}, err
 		}
+		if err := unmarked(o); err != nil {
+			return Set{}, err
+		}
 		tidy(o)
 	}
 	if err := unique(objects); err != nil {

@@ -202,9 +202,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}}},
 	}
-	// A check that is a Job may run for long; the others bound themselves to a minute and a half.
+	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
+	// because a release on standby must not wait for other people's Jobs to be checked.
 	pools = append(pools, engine.Pool{
-		Name: "check", Executor: &ruled{cfg: a.o.Config, next: checker}, Size: 64, Timeout: time.Hour, GiveUp: 15 * time.Minute,
+		Name: "check", Executor: &ruled{cfg: a.o.Config, next: checker}, Size: 512, Timeout: time.Hour, GiveUp: 15 * time.Minute,
 		Actions: []pipeline.Action{pipeline.RunCheck{}},
 	})
 	return append(pools, engine.Pool{

@@ -81,6 +81,7 @@ var theirs = map[string][]string{
 	"github.com/google/go-cmp/":               {"store/storetest", "deploy/kube/kubesuite"},
 	"github.com/santhosh-tekuri/":             {"deploy/manifest"},
 	"helm.sh/helm/":                           {"deploy/manifest"},
+	"github.com/Masterminds/sprig/":           {"deploy/manifest"},
 	"github.com/google/go-containerregistry/": {"deploy/registry"},
 	"sigs.k8s.io/structured-merge-diff":       {"deploy/kube/kubesim", "deploy/kube/kubesim/internal/registry"},
 }
