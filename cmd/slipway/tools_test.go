@@ -228,7 +228,7 @@ func TestDemoScript(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit %d:\n%s", code, out)
 	}
-	for _, words := range []string{"Ben merges", "Ada presses Approve", "Production runs the new version", "crash loop"} {
+	for _, words := range []string{"Ben merges", "Ada presses Approve", "Production runs the new version", "crash loop", "moves the traffic back in one step"} {
 		if !strings.Contains(out, words) {
 			t.Errorf("it does not say %q:\n%s", words, out)
 		}

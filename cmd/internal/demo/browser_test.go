@@ -112,7 +112,7 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: no browser")
 	}
-	r := newRig(t, true)
+	r := newRigStandingBy(t, true, sideBySide)
 	go func() { _ = r.repair(t.Context()) }() // ends with the test
 	b := newBrowser(t, r.url)
 
@@ -135,6 +135,15 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	b.click(".slack [data-next]")
 	b.click(".dialog [data-next]")
 
+	b.told("On hot standby")
+	b.says(".release.standby", "!1")
+	b.await("/on standby, [0-9]+ s/.test(document.querySelector('.release.standby')?.innerText)")
+	b.says(".release.live", fmt.Sprintf("!%d", r.good))
+	b.says(".customers.ok", fmt.Sprintf("!%d", r.good))
+	b.says(".do", "press Promote now")
+	b.click(".slack [data-action=promote]")
+	b.click(".dialog [data-first]")
+
 	b.told("Now merge the bad one")
 	b.says(".place:nth-of-type(2)", fmt.Sprintf("!%d", r.good))
 	b.await("document.querySelector('a.where').href === '" + "http://" + r.app.Addr() + "/environments'")
@@ -147,6 +156,19 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 		b.says(fmt.Sprintf(".place:nth-of-type(%d)", place), fmt.Sprintf("!%d", r.good))
 	}
 	b.await("document.documentElement.scrollHeight <= innerHeight") // only the panels scroll
+	b.says(".more", "limps")
+	b.click(".more button")
+
+	b.told("Approve in Slack")
+	b.click(".slack [data-next]")
+	b.click(".dialog [data-next]")
+	b.told("Customers get errors")
+	b.says(".customers.bad", "certificate expired")
+	b.says(".release.standby", fmt.Sprintf("!%d", r.good))
+	b.told("Back in one step")
+	b.says(".customers.ok", fmt.Sprintf("!%d", r.good))
+	b.says(".note.ours", "certificate expired")
+	b.await("document.querySelectorAll('.release').length === 1")
 
 	b.says(".more", "repair")
 	b.click(".more button")

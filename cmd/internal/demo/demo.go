@@ -28,8 +28,8 @@ import (
 const (
 	// watchable is how long a pod takes to start and a CI job to run when people look on.
 	watchable = 1500 * time.Millisecond
-	// comparable is how long both versions stand side by side when people look on.
-	comparable = 20 * time.Second
+	// sideBySide is how long both versions stand side by side when people look on.
+	sideBySide = 20 * time.Second
 	delivered  = "**Delivered**" // in the note of a delivery that ended well
 	rolledBack = "**Rolled back**"
 )
@@ -57,7 +57,7 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	speed := world.Options{PodStart: watchable, JobTime: watchable, Standby: comparable}
+	speed := world.Options{PodStart: watchable, JobTime: watchable, Standby: sideBySide}
 	if o.Script {
 		speed = world.Options{PodStart: time.Second / 2, JobTime: time.Second / 2, Standby: 2 * time.Second}
 	}
