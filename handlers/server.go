@@ -88,8 +88,8 @@ func New(o Options) (http.Handler, error) {
 		r.POST("/slack/commands", s.slack)
 	}
 	if o.Wishes != nil {
-		r.POST("/api/rollback", s.wish("rollback"))
-		r.POST("/api/promote", s.wish("promote"))
+		r.POST("/api/rollback", s.rollback)
+		r.POST("/api/promote", s.promote)
 	}
 	looked := []string{http.MethodGet, http.MethodHead}
 	r.Match(looked, "/livez", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })

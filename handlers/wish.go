@@ -39,33 +39,35 @@ type Wishes interface {
 
 // wish answers POST /api/rollback and /api/promote. There are no cookies here, so that no
 // page that somebody visits can ask in their name.
-func (s *server) wish(what string) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		token, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
-		if !ok || strings.TrimSpace(token) == "" {
-			s.refuse(c, Unauthorized("send your GitLab access token as Authorization: Bearer …"))
-			return
-		}
-		body, done, err := s.read(c, maxWish)
-		if err != nil {
-			s.refuse(c, err)
-			return
-		}
-		defer done()
-		w, err := readWish(body)
-		if err != nil {
-			s.refuse(c, err)
-			return
-		}
-		w.What = what
-		granted, err := s.o.Wishes.Wish(c.Request.Context(), strings.TrimSpace(token), w)
-		if err != nil {
-			s.refuse(c, err)
-			return
-		}
-		c.JSON(http.StatusOK, granted)
+func (s *server) wish(c *gin.Context, what string) {
+	token, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
+	if !ok || strings.TrimSpace(token) == "" {
+		s.refuse(c, Unauthorized("send your GitLab access token as Authorization: Bearer …"))
+		return
 	}
+	body, done, err := s.read(c, maxWish)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	defer done()
+	w, err := readWish(body)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	w.What = what
+	granted, err := s.o.Wishes.Wish(c.Request.Context(), strings.TrimSpace(token), w)
+	if err != nil {
+		s.refuse(c, err)
+		return
+	}
+	c.JSON(http.StatusOK, granted)
 }
+
+func (s *server) rollback(c *gin.Context) { s.wish(c, "rollback") }
+
+func (s *server) promote(c *gin.Context) { s.wish(c, "promote") }
 
 func readWish(body []byte) (Wish, error) {
 	var w Wish

@@ -191,7 +191,7 @@ func (s *StageState) doing() string {
 		return "what the release before left is being removed"
 	case PhaseClearing:
 		return "what was undone is being removed"
-	case PhaseEvaluating, PhaseLocking, PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying, PhaseChecking, PhaseDeciding:
+	case PhaseEvaluating, PhaseLocking, PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying, PhaseChecking, PhaseDeciding, PhaseRemoving:
 	}
 	return ""
 }

@@ -234,9 +234,8 @@ func BenchmarkBlueGreen(b *testing.B) {
 		began := time.Now()
 		return r.merge(iid), iid, began
 	}
-	first, iid, _ := next(plain)
+	_, iid, _ := next(plain)
 	r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
-	before := first
 	for b.Loop() {
 		// Forward: the pods are available, the selector moves, and the endpoints follow.
 		sha, iid, began := next(plain)
@@ -250,7 +249,7 @@ func BenchmarkBlueGreen(b *testing.B) {
 		f.add("available-to-selector", moved.Sub(ready))
 		f.add("merge-to-serving", serving.Sub(began))
 		r.ok(r.world.AwaitNote(r.within(), iid, "**Delivered**"))
-		before = sha
+		before := sha
 		// Back, from hot standby, because a check fails.
 		refused.Store(0)
 		sha, iid, _ = next(checked)

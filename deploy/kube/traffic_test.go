@@ -32,10 +32,9 @@ spec: {selector: {app: shop}, ports: [{port: 80, targetPort: 8080}]}
 // traffic records who has had the traffic of Service shop: the Deployments of its ready endpoints, each change once.
 
 type traffic struct {
-	mu    sync.Mutex
-	saw   []string
-	ready map[string]string // pod → Deployment
-	told  chan struct{}
+	mu   sync.Mutex
+	saw  []string
+	told chan struct{}
 }
 
 // clients watches the endpoints of Service shop until the test ends, as a client would that sends requests all the time.

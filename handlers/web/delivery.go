@@ -344,7 +344,8 @@ func whereWords(s pipeline.StageView) string {
 		return "the CI pipeline in GitLab"
 	case pipeline.KindNotify:
 		return "the message"
-	case pipeline.KindDeploy, pipeline.KindRun, pipeline.KindRollback, pipeline.KindJudgement, pipeline.KindWait, pipeline.KindValidate:
+	case pipeline.KindDeploy, pipeline.KindRun, pipeline.KindRollback, pipeline.KindTearDown,
+		pipeline.KindJudgement, pipeline.KindWait, pipeline.KindValidate:
 	}
 	return firstOf(line(s.Environment, maxLabel), "open")
 }

@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"time"
 
@@ -64,7 +65,7 @@ func (c *checker) checkLook(path string, k *Check, s *Stage) {
 		if h.Pass > max(h.Requests, 1) {
 			c.add(path+".http.pass", "pass is more than requests", "add requests, or lower it")
 		}
-		if h.Method == "HEAD" && h.Body != "" {
+		if h.Method == http.MethodHead && h.Body != "" {
 			c.add(path+".http.body", "an answer to HEAD has no body", "use GET")
 		}
 	}

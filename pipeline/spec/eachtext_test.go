@@ -50,8 +50,10 @@ type anywhere struct{}
 func (anywhere) Environment(_, name string) (pipeline.EnvironmentRules, error) {
 	return pipeline.EnvironmentRules{Namespace: name, Branches: []string{"*"}}, nil
 }
-func (anywhere) Knows(string) bool        { return true }
-func (anywhere) Defaults(string) Defaults { return Defaults{Sources: []string{"m"}, TriggerRefs: []string{"*"}} }
+func (anywhere) Knows(string) bool { return true }
+func (anywhere) Defaults(string) Defaults {
+	return Defaults{Sources: []string{"m"}, TriggerRefs: []string{"*"}}
+}
 
 func planOf(t *testing.T, data, title string) (*File, *pipeline.Plan) {
 	t.Helper()

@@ -112,6 +112,7 @@ func typesOf(t reflect.Type, found map[string]reflect.Type) map[string]reflect.T
 		for _, f := range fields {
 			typesOf(t.FieldByIndex(f.index).Type, found)
 		}
+	default: // is made of nothing
 	}
 	return found
 }

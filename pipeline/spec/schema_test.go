@@ -145,7 +145,9 @@ func (permissive) Environment(_, name string) (pipeline.EnvironmentRules, error)
 
 func (permissive) Knows(string) bool { return true }
 
-func (permissive) Defaults(string) spec.Defaults { return spec.Defaults{TriggerRefs: []string{"*", "*/*"}} }
+func (permissive) Defaults(string) spec.Defaults {
+	return spec.Defaults{TriggerRefs: []string{"*", "*/*"}}
+}
 
 // What an editor marks red must not pass in Slipway, and what Slipway takes must not
 // be red in an editor.

@@ -129,7 +129,7 @@ func (e *environments) correct(ctx context.Context) error {
 		for _, w := range all {
 			if w.mode == config.DriftCorrect && !kept[w.ID] {
 				kept[w.ID] = true
-				keepers.Go(func() { e.keep(ctx, w.Environment.Project, w.Name) })
+				keepers.Go(func() { e.keep(ctx, w.Project, w.Name) })
 			}
 		}
 		select {

@@ -171,7 +171,7 @@ func asked(err error) error {
 
 func summary(w *whereabouts) handlers.EnvironmentSummary {
 	s := handlers.EnvironmentSummary{
-		Project: handlers.ProjectRef{ID: w.Environment.Project, Path: w.project.Path, URL: w.project.URL}, Name: w.Name, Application: w.application,
+		Project: handlers.ProjectRef{ID: w.Project, Path: w.project.Path, URL: w.project.URL}, Name: w.Name, Application: w.application,
 		Cluster: w.rules.Cluster, Namespace: w.rules.Namespace, Tier: w.rules.Tier, URL: w.rules.URL, Queue: []handlers.Claim{}, Problem: w.problem,
 	}
 	if r := w.Current(); r != nil {

@@ -277,7 +277,7 @@ func TestWhatIsWrongIsToldWithWhatMendsIt(t *testing.T) {
     in the channel:  /invite @slipway
     or name another in the configuration:  slack: {channel: …}
 `, true},
-		"a cluster that is away": {func(p *place) { p.World.Cluster.Faults.SetUnreachable(true) },
+		"a cluster that is away": {func(p *place) { p.Cluster.Faults.SetUnreachable(true) },
 			`✗ cluster main: cluster main doesn't answer
     the same question, by hand:  kubectl --kubeconfig DIR/kubeconfig version
 ! environment staging: not looked at, because cluster main doesn't answer

@@ -269,8 +269,5 @@ func glab(c *config.Config, method, path string, fields ...string) string {
 	if u, err := url.Parse(c.GitLab.URL); err == nil && u.Host != "gitlab.com" {
 		command = "glab api --hostname " + u.Host + " --method " + method + " " + path
 	}
-	for _, f := range fields {
-		command += " -f " + f
-	}
-	return command
+	return strings.Join(append([]string{command}, fields...), " -f ")
 }
