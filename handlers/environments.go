@@ -180,9 +180,7 @@ const apiTime = 20 * time.Second
 
 func (s *server) api(r *gin.Engine) {
 	looked := []string{http.MethodGet, http.MethodHead}
-	r.Match(looked, "/api/environments", s.guarded, func(c *gin.Context) {
-		answer(s, c, s.o.Environments.List)
-	})
+	r.Match(looked, "/api/environments", s.guarded, s.environments)
 	r.Match(looked, "/api/environments/:project/*rest", s.guarded, s.environment)
 }
 
@@ -199,6 +197,8 @@ func (s *server) guarded(c *gin.Context) {
 		c.Abort()
 	}
 }
+
+func (s *server) environments(c *gin.Context) { answer(s, c, s.o.Environments.List) }
 
 func (s *server) environment(c *gin.Context) {
 	at, ok := environmentAt(c.Request.URL.EscapedPath())

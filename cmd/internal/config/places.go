@@ -167,10 +167,14 @@ func (a *Agent) check() error {
 }
 
 // checkJudged refuses a way around a judgement: another environment in the same namespace
-// that asks for none.
+// that asks for none, or asks others.
 func (c *Config) checkJudged() error {
 	for i, e := range c.Environments {
 		for _, o := range c.Environments {
+			if e.Judged && o.Judged && e.Cluster == o.Cluster && e.mayShare(&o) && !sameRule(e.rule(), o.rule()) {
+				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which others approve; let both have the same approvers and not, or %s a namespace of its own",
+					i, e.Namespace, o.Name, e.Name)
+			}
 			if !e.Judged && o.Judged && e.Cluster == o.Cluster && e.mayShare(&o) {
 				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which is judged; let %s be judged too, or have a namespace of its own",
 					i, e.Namespace, o.Name, e.Name)
@@ -178,6 +182,10 @@ func (c *Config) checkJudged() error {
 		}
 	}
 	return nil
+}
+
+func sameRule(a, b policy.Rule) bool {
+	return slices.Equal(a.Approvers, b.Approvers) && slices.Equal(a.Not, b.Not)
 }
 
 // checkReviews keeps what nobody has reviewed yet out of the namespaces of everything else.

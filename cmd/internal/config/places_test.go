@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -194,5 +195,26 @@ func TestSlugsAreGitLabs(t *testing.T) {
 	}
 	if slug("review/a-b") == slug("review/a/b") {
 		t.Error("two names have one slug")
+	}
+}
+
+func TestJudgedEnvironmentsOfOneNamespaceHaveTheSameApprovers(t *testing.T) {
+	const text = `
+gitlab: {url: https://gitlab.example.com, token: t, secret_tokens: [s]}
+clusters: [{name: main, in_cluster: true}]
+environments:
+- {name: production, projects: [shop/*], cluster: main, namespace: shop, judged: true, approvers: [group:shop/sre]}
+- {name: other, projects: [shop/*], cluster: main, namespace: %s, judged: true, approvers: [%s]}
+`
+	for _, c := range []struct {
+		namespace, approvers string
+		refused              bool
+	}{
+		{"shop", "group:shop/sre", false}, {"shop", "role:developer", true}, {"shop-other", "role:developer", false},
+	} {
+		_, err := Parse(fmt.Appendf(nil, text, c.namespace, c.approvers), env)
+		if refused := err != nil && strings.Contains(err.Error(), "which others approve"); refused != c.refused || err != nil && !refused {
+			t.Errorf("%+v: got %v", c, err)
+		}
 	}
 }
