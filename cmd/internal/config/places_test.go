@@ -203,8 +203,8 @@ func TestJudgedEnvironmentsOfOneNamespaceHaveTheSameApprovers(t *testing.T) {
 gitlab: {url: https://gitlab.example.com, token: t, secret_tokens: [s]}
 clusters: [{name: main, in_cluster: true}]
 environments:
-- {name: production, projects: [shop/*], cluster: main, namespace: shop, judged: true, approvers: [group:shop/sre]}
-- {name: other, projects: [shop/*], cluster: main, namespace: %s, judged: true, approvers: [%s]}
+- {name: production, projects: [shop/*], cluster: main, namespace: shop, judged: true, approvers: ["group:shop/sre"]}
+- {name: other, projects: [shop/*], cluster: main, namespace: %s, judged: true, approvers: [%q]}
 `
 	for _, c := range []struct {
 		namespace, approvers string
