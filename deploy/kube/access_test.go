@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -228,8 +229,11 @@ func TestAClusterBehindAProxy(t *testing.T) {
 	t.Parallel()
 	w := simulated(t)
 	const bearer = "pat:12:glpat-secret"
+	var mu sync.Mutex
 	var asked []string
 	proxy := proxy(t, "/k8s-proxy", func(r *http.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
 		asked = append(asked, r.URL.Path)
 		return r.Header.Get("Authorization") == "Bearer "+bearer
 	}, w.sim)
@@ -240,9 +244,11 @@ func TestAClusterBehindAProxy(t *testing.T) {
 	if err != nil || got.Version == "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	mu.Lock()
 	if !slices.Contains(asked, "/k8s-proxy/version") {
 		t.Errorf("asked %v", asked)
 	}
+	mu.Unlock()
 	w.options.BearerToken = "pat:12:wrong"
 	_, err = w.client().Condition(w.context())
 	if f, ok := pipeline.AsFailure(err); !ok || f.Detail != "cluster far doesn't accept Slipway's credentials" {
