@@ -19,6 +19,7 @@ const module = "gitlab.com/slipway-cd/slipway/"
 var ours = map[string][]string{
 	"pipeline":                       {"pipeline/policy"},
 	"pipeline/policy":                {},
+	"pipeline/canary":                {},
 	"pipeline/spec":                  {"pipeline", "pipeline/policy"},
 	"pipeline/engine":                {"pipeline", "store"},
 	"pipeline/pipelinetest":          {"pipeline", "pipeline/policy", "pipeline/spec", "pipeline/engine", "store"},
