@@ -257,6 +257,8 @@ type StageState struct {
 	Decided bool   `json:"decided,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
+	// Analysis of a canary stage.
+	Analysis *Analysis `json:"analysis,omitempty"`
 }
 
 // Ran is how a Kubernetes Job ended.
