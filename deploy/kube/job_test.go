@@ -71,8 +71,9 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			onEachCluster(t, func(t *testing.T, w *world) {
-				tc.run.Environment = "production"
-				w.run = &tc.run
+				run := tc.run
+				run.Environment = "production"
+				w.run = &run
 				w.commit("aaaa1111", tc.manifests)
 				out, err := w.runJob(1)
 				if err != nil {
@@ -150,8 +151,9 @@ func TestJobsThatCanNotRunSayWhy(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			onEachCluster(t, func(t *testing.T, w *world) {
 				w.patience = deploy.Patience{ImagePull: 300 * time.Millisecond}
-				tc.run.Environment = "production"
-				w.run = &tc.run
+				run := tc.run
+				run.Environment = "production"
+				w.run = &run
 				w.commit("aaaa1111", tc.manifests)
 				_, err := w.runJob(1)
 				if f := w.permanent(err); f.Code != tc.code || !strings.Contains(f.Detail, tc.words) {
