@@ -226,6 +226,8 @@ type StageState struct {
 	Resolved *Stage    `json:"resolved,omitempty"`
 	Phase    Phase     `json:"phase,omitempty"`
 	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
+	// Unsure: Previous is only the last good release, because nobody knew what ran.
+	Unsure *Unsure `json:"unsure,omitempty"`
 	// Adopted names what ran when nothing was recorded yet, and can have the traffic back.
 	Adopted string   `json:"adopted,omitempty"`
 	Release *Release `json:"release,omitempty"` // what this stage brought

@@ -80,6 +80,8 @@ type (
 		// Old is what is removed; nil if applying it failed half-way, so that it was never
 		// recorded: then it is what the stage renders to.
 		Old *Release `json:"old,omitempty"`
+		// Also is what a failed rollback left beside Old, nil if nothing.
+		Also *Release `json:"also,omitempty"`
 		// Keep leaves Old's pods where they are, without traffic.
 		Keep bool `json:"keep,omitempty"`
 	}

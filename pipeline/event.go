@@ -240,6 +240,11 @@ type (
 		Failed *Release `json:"failed,omitempty"`
 		// Kept is a release that stays for people to look at for a while.
 		Kept *Kept `json:"kept,omitempty"`
+		// Unsure: it went back and failed half-way, so nobody knows what runs there. Left is what was to be taken away, and
+		// Apart tells that pods of several releases may be beside each other.
+		Unsure bool     `json:"unsure,omitempty"`
+		Left   *Release `json:"left,omitempty"`
+		Apart  bool     `json:"apart,omitempty"`
 		// Emptied: nothing runs there any more.
 		Emptied bool `json:"emptied,omitempty"`
 	}
@@ -249,10 +254,12 @@ type (
 	}
 	// LockGranted: the stage has the environment for itself.
 	LockGranted struct {
-		Environment string   `json:"environment"`
-		Stage       string   `json:"stage"`
-		Attempt     int      `json:"attempt"`
-		Current     *Release `json:"current,omitempty"`
+		Environment string `json:"environment"`
+		Stage       string `json:"stage"`
+		Attempt     int    `json:"attempt"`
+		// Current is what runs, or the last good release where that is unsure.
+		Current *Release `json:"current,omitempty"`
+		Unsure  *Unsure  `json:"unsure,omitempty"`
 		// Target is the release that a rollback goes to; nil if there is none.
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.

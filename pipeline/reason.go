@@ -118,7 +118,7 @@ func (r Reason) words() string {
 	case ReasonRolledBack:
 		return "rolled back to " + r.What
 	case ReasonNotRolledBack:
-		return "the rollback failed, so look at " + r.What + " now"
+		return "the rollback failed and it is unsure what runs in " + r.What + ", so look at it now"
 	case ReasonNothingToUndo:
 		return "nothing was rolled back in " + r.What
 	case ReasonJobFailed:
