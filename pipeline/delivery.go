@@ -257,8 +257,17 @@ type StageState struct {
 	// roll back, "" if they are not. Decided: they said yes.
 	Because string `json:"because,omitempty"`
 	Decided bool   `json:"decided,omitempty"`
+	// Begun is the Kubernetes Job that a run stage has started, nil before that. It is never started again.
+	Begun *StartedJob `json:"begun,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
+}
+
+// StartedJob is a Kubernetes Job that was made, and that the cluster tells from another one of its name by the UID.
+type StartedJob struct {
+	Name string    `json:"name"`
+	UID  string    `json:"uid"`
+	At   time.Time `json:"at"`
 }
 
 // Ran is how a Kubernetes Job ended.

@@ -141,6 +141,13 @@ type (
 		Attempt int      `json:"attempt"`
 		Removed []string `json:"removed,omitempty"` // "ConfigMap shop-old"
 	}
+	// JobStarted: the Kubernetes Job is in the cluster, and is never made again.
+	JobStarted struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Job     string `json:"job"` // its name in the cluster
+		UID     string `json:"uid"`
+	}
 	// JobRan: the Kubernetes Job has ended, well or not.
 	JobRan struct {
 		Stage   string `json:"stage"`
@@ -314,6 +321,7 @@ func (RolledOut) EventKind() string         { return "rolled-out" }
 func (Restored) EventKind() string          { return "restored" }
 func (Switched) EventKind() string          { return "switched" }
 func (Retired) EventKind() string           { return "retired" }
+func (JobStarted) EventKind() string        { return "job-started" }
 func (JobRan) EventKind() string            { return "job-ran" }
 func (Checked) EventKind() string           { return "checked" }
 func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
@@ -397,6 +405,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[Switched](data)
 	case "retired":
 		return decodeAs[Retired](data)
+	case "job-started":
+		return decodeAs[JobStarted](data)
 	case "job-ran":
 		return decodeAs[JobRan](data)
 	case "checked":

@@ -258,7 +258,7 @@ func (s *stepper) rolledOut(e RolledOut) {
 	st := s.current(e.Stage, e.Attempt)
 	switch {
 	case st == nil:
-	case st.Phase == PhaseObserving:
+	case st.Phase == PhaseObserving && st.Release != nil:
 		def := s.d.definition(s.plan, st)
 		release := *st.Release
 		release.At, release.By = s.now, s.responsible()
