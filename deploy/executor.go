@@ -59,7 +59,7 @@ type Options struct {
 	Registry Registry
 }
 
-// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob and StopJob.
+// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob, WatchJob and StopJob.
 type Executor struct {
 	Options
 }
@@ -95,6 +95,8 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		event, err = e.tearDown(ctx, t, a)
 	case pipeline.RunJob:
 		event, err = e.runJob(ctx, t, a)
+	case pipeline.WatchJob:
+		event, err = e.watchRun(ctx, t, a)
 	case pipeline.StopJob:
 		err = e.stopJob(ctx, t, a)
 	default:

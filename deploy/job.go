@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -22,7 +23,7 @@ const (
 	longestCheck = int64(60 * 60) // seconds; the engine gives up then, too
 )
 
-// runJob runs the stage's Job to its end. A try after a kill finds the same Job and watches on.
+// runJob makes the stage's Job. A try after a kill finds the same one.
 func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) (pipeline.Event, error) {
 	run, err := runOf(t, a.Stage)
 	if err != nil {
@@ -31,7 +32,36 @@ func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJ
 	if err := e.outlived(ctx, t, run, a); err != nil {
 		return nil, err
 	}
-	passed, ran, detail, err := e.RunToEnd(ctx, t, run, a.Stage)
+	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := e.startJob(ctx, t, j, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	return pipeline.JobStarted{Stage: a.Stage, Attempt: a.Attempt, Job: j.job.GetName(), UID: string(uid)}, nil
+}
+
+// watchRun watches the stage's Job to its end.
+func (e *Executor) watchRun(ctx context.Context, t *pipeline.Task, a pipeline.WatchJob) (pipeline.Event, error) {
+	run, err := runOf(t, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	if err != nil {
+		return nil, err
+	}
+	live, err := j.where.Cluster.Get(ctx, j.job)
+	switch {
+	case err != nil:
+		return nil, err
+	case live == nil || string(live.GetUID()) != a.Job.UID:
+		return nil, refusal(pipeline.ReasonRunLost, fmt.Sprintf("the Job %s was started at %s and is gone; nobody knows whether it finished",
+			a.Job.Name, a.Job.At.UTC().Format("15:04 UTC on 2 January")), nil)
+	}
+	passed, ran, detail, err := e.toEnd(ctx, t, j, live.GetUID(), a.Stage)
 	if err != nil {
 		return nil, err
 	}
@@ -115,10 +145,16 @@ func (e *Executor) RunToEnd(ctx context.Context, t *pipeline.Task, run pipeline.
 	if err != nil {
 		return false, ran, "", err
 	}
-	if err := e.startJob(ctx, t, j, name); err != nil {
+	uid, err := e.startJob(ctx, t, j, name)
+	if err != nil {
 		return false, ran, "", err
 	}
-	end, err := e.watchJob(ctx, t, j)
+	return e.toEnd(ctx, t, j, uid, name)
+}
+
+// toEnd watches a Job that has been made.
+func (e *Executor) toEnd(ctx context.Context, t *pipeline.Task, j oneJob, uid types.UID, name string) (passed bool, ran pipeline.Ran, detail string, err error) {
+	end, err := e.watchJob(ctx, t, j, uid)
 	if err != nil {
 		return false, ran, "", err
 	}
@@ -134,21 +170,36 @@ func (e *Executor) RunToEnd(ctx context.Context, t *pipeline.Task, run pipeline.
 }
 
 // startJob makes the Job, unless it is there. What it needs was there before it, if the Job is.
-func (e *Executor) startJob(ctx context.Context, t *pipeline.Task, j oneJob, name string) error {
+func (e *Executor) startJob(ctx context.Context, t *pipeline.Task, j oneJob, name string) (types.UID, error) {
 	live, err := j.where.Cluster.Get(ctx, j.job)
-	if err != nil || live != nil {
-		return err
+	if err != nil {
+		return "", err
+	}
+	if live != nil {
+		return live.GetUID(), nil
 	}
 	objects := append(slices.Clone(j.needs), j.job)
 	if err := j.where.Cluster.Check(ctx, objects); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := j.where.Cluster.Apply(ctx, objects, false); err != nil {
-		return err
+		return "", err
 	}
 	e.Logger.InfoContext(ctx, "started a job", "delivery", t.Delivery.ID, "stage", name, "project", t.Delivery.Project.Path,
 		"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName())
-	return nil
+	live, err = j.where.Cluster.Get(ctx, j.job)
+	switch {
+	case err != nil:
+		return "", err
+	case live == nil:
+		return "", lostJob(j.job)
+	}
+	return live.GetUID(), nil
+}
+
+// lostJob says that a Job is gone which has run at least for a while.
+func lostJob(job manifest.Object) error {
+	return refusal(pipeline.ReasonRunLost, job.Title()+" is gone, or has lost Slipway's labels, before it ended", nil)
 }
 
 // oneJob is a Job that is to run, and what it needs.

@@ -11,6 +11,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -27,6 +28,7 @@ type jobEnd struct {
 // jobWatch is one watch of one Job.
 type jobWatch struct {
 	oneJob
+	uid      types.UID
 	patience Patience
 	words    words
 	last     Workload
@@ -39,11 +41,11 @@ type jobWatch struct {
 
 // watchJob watches until the Job has ended, or never will begin. A Job that can't begin is removed, so that it doesn't
 // begin when nobody reckons with it any more.
-func (e *Executor) watchJob(ctx context.Context, t *pipeline.Task, j oneJob) (jobEnd, error) {
+func (e *Executor) watchJob(ctx context.Context, t *pipeline.Task, j oneJob, uid types.UID) (jobEnd, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stage, attempt := pipeline.StageOf(t.Effect.Do)
-	w := &jobWatch{oneJob: j, patience: e.Patience, since: map[string]time.Time{}, words: words{interval: time.Second, say: func(text string) {
+	w := &jobWatch{oneJob: j, uid: uid, patience: e.Patience, since: map[string]time.Time{}, words: words{interval: time.Second, say: func(text string) {
 		if t.Progress != nil {
 			t.Progress(pipeline.Progressed{Stage: stage, Attempt: attempt, Words: text})
 		}
@@ -91,6 +93,9 @@ func (e *Executor) watchJob(ctx context.Context, t *pipeline.Task, j oneJob) (jo
 
 // giveUp removes a Job that can't begin. While it can't be removed, it may begin yet, so that is tried again.
 func (w *jobWatch) giveUp(ctx context.Context, t trouble) error {
+	if t.code == pipeline.ReasonRunLost {
+		return refusal(t.code, t.detail, nil)
+	}
 	_, err := w.where.Cluster.Remove(ctx, []manifest.Object{w.job}, Claim{Owner: w.where.owner})
 	if failure, ok := pipeline.AsFailure(err); err != nil && (!ok || !failure.Permanent) {
 		return err
@@ -127,8 +132,8 @@ func (w *jobWatch) judge(now time.Time) (end *jobEnd, failed *trouble, again tim
 		return nil, nil, again
 	case !w.seen:
 		return nil, nil, again
-	case w.last.Job == nil:
-		return nil, &trouble{code: pipeline.ReasonOther, detail: w.job.Title() + " is gone, or has lost Slipway's labels, before it ended"}, 0
+	case w.last.Job == nil || w.last.Job.UID != w.uid:
+		return nil, &trouble{code: pipeline.ReasonRunLost, detail: w.job.Title() + " is gone, or has lost Slipway's labels, before it ended"}, 0
 	}
 	for _, c := range w.last.Job.Status.Conditions {
 		if c.Status != corev1.ConditionTrue {

@@ -19,6 +19,7 @@ type retirement struct {
 	where   place
 	serving arrangement
 	old     arrangement
+	also    arrangement       // what a failed rollback left
 	traffic *pipeline.Traffic // of either release
 	claim   Claim             // on what is pruned
 	removed []string
@@ -40,6 +41,11 @@ func (e *Executor) retire(ctx context.Context, t *pipeline.Task, a pipeline.Reti
 	}
 	if r.old, err = e.brought(ctx, t, where, a.Stage, a.Old); err != nil {
 		return nil, err
+	}
+	if a.Also != nil {
+		if r.also, err = e.brought(ctx, t, where, a.Stage, a.Also); err != nil {
+			return nil, err
+		}
 	}
 	surplus := r.surplus(t)
 	leads := func(o manifest.Object) bool { return isService(o) || isRoute(o) || o.GetKind() == "Ingress" }
@@ -85,17 +91,20 @@ func trafficOf(t *pipeline.Task, stage string, to, from *pipeline.Release) *pipe
 	return nil
 }
 
-// surplus is what the old release has beyond the one that serves, in the order in which it is removed. Blue-green
+// surplus is what the old release, and what a failed rollback left, has beyond the one that serves, in the order in which it is removed. Blue-green
 // Deployments are not in it: they are found by their labels.
 func (r *retirement) surplus(t *pipeline.Task) []manifest.Object {
 	if r.Serving.Prune == pipeline.PruneNothing || r.Keep || shared(t, r.Environment) {
 		return nil
 	}
 	own := map[manifest.Key]bool{}
-	for _, d := range r.old.only(versioned) {
-		own[d.Key()] = r.old.version != ""
+	for _, a := range []arrangement{r.old, r.also} {
+		for _, d := range a.only(versioned) {
+			own[d.Key()] = own[d.Key()] || a.version != ""
+		}
 	}
-	surplus := filter(r.old.set().Without(r.serving.set()), func(o manifest.Object) bool { return !own[o.Key()] })
+	surplus := append(r.old.set().Without(r.serving.set()), manifest.Set{Objects: r.also.set().Without(r.serving.set())}.Without(r.old.set())...)
+	surplus = filter(surplus, func(o manifest.Object) bool { return !own[o.Key()] })
 	slices.Reverse(surplus)
 	return surplus
 }

@@ -49,10 +49,19 @@ type EnvironmentSummary struct {
 	Namespace   string     `json:"namespace,omitempty"`
 	Tier        string     `json:"tier,omitempty"`
 	URL         string     `json:"url,omitempty"`
-	Release     *Release   `json:"release"` // null if none is known
+	Release     *Release   `json:"release"` // null if none is known, or if it is unsure
+	Unsure      *Unsure    `json:"unsure"`  // null if it is known what runs
 	Holder      *Claim     `json:"holder"`  // null if nothing is being delivered
 	Queue       []Claim    `json:"queue"`
 	Problem     string     `json:"problem,omitempty"` // why more is not known
+}
+
+// Unsure says why nobody knows what runs: a rollback has failed half-way.
+type Unsure struct {
+	Since    time.Time `json:"since"`
+	Delivery string    `json:"delivery"`            // that was to be taken back
+	By       string    `json:"by"`                  // whose rollback it was, for people
+	LastGood *Release  `json:"last_good,omitempty"` // what a rollback goes to
 }
 
 // ProjectRef is a GitLab project.

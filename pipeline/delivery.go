@@ -226,6 +226,8 @@ type StageState struct {
 	Resolved *Stage    `json:"resolved,omitempty"`
 	Phase    Phase     `json:"phase,omitempty"`
 	Previous *Release  `json:"previous,omitempty"` // what ran when the environment was granted
+	// Unsure: Previous is only the last good release, because nobody knew what ran.
+	Unsure *Unsure `json:"unsure,omitempty"`
 	// Adopted names what ran when nothing was recorded yet, and can have the traffic back.
 	Adopted string   `json:"adopted,omitempty"`
 	Release *Release `json:"release,omitempty"` // what this stage brought
@@ -255,10 +257,19 @@ type StageState struct {
 	// roll back, "" if they are not. Decided: they said yes.
 	Because string `json:"because,omitempty"`
 	Decided bool   `json:"decided,omitempty"`
+	// Begun is the Kubernetes Job that a run stage has started, nil before that. It is never started again.
+	Begun *StartedJob `json:"begun,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
 	// Analysis of a canary stage.
 	Analysis *Analysis `json:"analysis,omitempty"`
+}
+
+// StartedJob is a Kubernetes Job that was made, and that the cluster tells from another one of its name by the UID.
+type StartedJob struct {
+	Name string    `json:"name"`
+	UID  string    `json:"uid"`
+	At   time.Time `json:"at"`
 }
 
 // Ran is how a Kubernetes Job ended.

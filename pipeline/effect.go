@@ -80,6 +80,8 @@ type (
 		// Old is what is removed; nil if applying it failed half-way, so that it was never
 		// recorded: then it is what the stage renders to.
 		Old *Release `json:"old,omitempty"`
+		// Also is what a failed rollback left beside Old, nil if nothing.
+		Also *Release `json:"also,omitempty"`
 		// Keep leaves Old's pods where they are, without traffic.
 		Keep bool `json:"keep,omitempty"`
 	}
@@ -89,10 +91,16 @@ type (
 		Environment string  `json:"environment"`
 		Release     Release `json:"release"`
 	}
-	// RunJob runs the stage's Kubernetes Job to its end. Outcome: JobRan.
+	// RunJob makes the stage's Kubernetes Job, which runs from then on. Outcome: JobStarted.
 	RunJob struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
+	}
+	// WatchJob watches the stage's Kubernetes Job to its end. It never makes one: what is gone may have run. Outcome: JobRan.
+	WatchJob struct {
+		Stage   string     `json:"stage"`
+		Attempt int        `json:"attempt"`
+		Job     StartedJob `json:"job"`
 	}
 	// StopJob removes a Kubernetes Job that nobody waits for any more. No outcome.
 	StopJob struct {
@@ -223,6 +231,7 @@ func (Switch) ActionKind() string             { return "switch" }
 func (Retire) ActionKind() string             { return "retire" }
 func (Remove) ActionKind() string             { return "remove" }
 func (RunJob) ActionKind() string             { return "run-job" }
+func (WatchJob) ActionKind() string           { return "watch-job" }
 func (StopJob) ActionKind() string            { return "stop-job" }
 func (RunCheck) ActionKind() string           { return "run-check" }
 func (StartPipeline) ActionKind() string      { return "start-pipeline" }
@@ -291,6 +300,8 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[Remove](data)
 	case "run-job":
 		return actionAs[RunJob](data)
+	case "watch-job":
+		return actionAs[WatchJob](data)
 	case "stop-job":
 		return actionAs[StopJob](data)
 	case "run-check":
@@ -422,6 +433,8 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Measure:
 		return a.Stage, a.Attempt
 	case EndPair:
+		return a.Stage, a.Attempt
+	case WatchJob:
 		return a.Stage, a.Attempt
 	case TearDown:
 		return a.Stage, a.Attempt

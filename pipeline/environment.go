@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -37,10 +38,12 @@ type Environment struct {
 	NewestName string `json:"newest_name,omitempty"` // for people: "!12 (3f2a91c0)"
 	// Kept are releases that failed and are still there for people to look at.
 	Kept []Kept `json:"kept,omitempty"`
-	// Releases, oldest first; the last one runs, unless the environment is empty.
+	// Releases, oldest first; the last one runs, unless the environment is empty, or unsure.
 	Releases []Release `json:"releases,omitempty"`
-	Updated  time.Time `json:"updated,omitzero"`
-	Sent     int       `json:"sent,omitempty"` // messages, so that each gets a key of its own
+	// Unsure: nobody knows what runs, nil if it is known.
+	Unsure  *Unsure   `json:"unsure,omitempty"`
+	Updated time.Time `json:"updated,omitzero"`
+	Sent    int       `json:"sent,omitempty"` // messages, so that each gets a key of its own
 }
 
 // Claim is one stage's wish for the environment.
@@ -57,6 +60,28 @@ type Claim struct {
 	Since    time.Time `json:"since"`
 }
 
+// Unsure says since when nobody knows what runs in an environment: a rollback has failed half-way.
+type Unsure struct {
+	Since time.Time `json:"since"`
+	Of    string    `json:"of"` // the delivery that was to be taken back
+	By    string    `json:"by"` // whose rollback it was, for people
+	// Left is the release that was to be taken away, nil if it was never recorded.
+	Left *Release `json:"left,omitempty"`
+	// Apart: pods of several releases may be beside each other, and any of them may have the traffic.
+	Apart bool `json:"apart,omitempty"`
+}
+
+// apart is false where all is known.
+func (u *Unsure) apart() bool { return u != nil && u.Apart }
+
+// left is nil where all is known.
+func (u *Unsure) left() *Release {
+	if u == nil {
+		return nil
+	}
+	return u.Left
+}
+
 // Kept is a release without traffic that is removed when its time is over.
 type Kept struct {
 	Delivery string    `json:"delivery"` // that brought it, and removes it
@@ -70,11 +95,30 @@ type Enrolment struct {
 	Order    int64  `json:"order"`
 }
 
-// Current is the release that runs, nil if none is known.
+// Current is the release that was recorded last, and that runs unless the environment is Unsure. nil if there is none.
 func (e *Environment) Current() *Release {
 	if len(e.Releases) == 0 {
 		return nil
 	}
 	r := e.Releases[len(e.Releases)-1]
 	return &r
+}
+
+// LastGood is the release to build on and to go back to: the one that runs, or the last one that ran well where that is
+// unsure. nil if there is none.
+func (e *Environment) LastGood() *Release {
+	if e.Unsure == nil {
+		return e.Current()
+	}
+	for _, r := range slices.Backward(e.Releases) {
+		if !e.bad(r) {
+			return &r
+		}
+	}
+	return nil
+}
+
+// bad tells that a release has failed, here or when it was brought back.
+func (e *Environment) bad(r Release) bool {
+	return slices.ContainsFunc(e.Releases, func(o Release) bool { return o.ID == r.ID && o.Bad })
 }

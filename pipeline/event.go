@@ -141,6 +141,13 @@ type (
 		Attempt int      `json:"attempt"`
 		Removed []string `json:"removed,omitempty"` // "ConfigMap shop-old"
 	}
+	// JobStarted: the Kubernetes Job is in the cluster, and is never made again.
+	JobStarted struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Job     string `json:"job"` // its name in the cluster
+		UID     string `json:"uid"`
+	}
 	// JobRan: the Kubernetes Job has ended, well or not.
 	JobRan struct {
 		Stage   string `json:"stage"`
@@ -240,6 +247,11 @@ type (
 		Failed *Release `json:"failed,omitempty"`
 		// Kept is a release that stays for people to look at for a while.
 		Kept *Kept `json:"kept,omitempty"`
+		// Unsure: it went back and failed half-way, so nobody knows what runs there. Left is what was to be taken away, and
+		// Apart tells that pods of several releases may be beside each other.
+		Unsure bool     `json:"unsure,omitempty"`
+		Left   *Release `json:"left,omitempty"`
+		Apart  bool     `json:"apart,omitempty"`
 		// Emptied: nothing runs there any more.
 		Emptied bool `json:"emptied,omitempty"`
 	}
@@ -249,10 +261,12 @@ type (
 	}
 	// LockGranted: the stage has the environment for itself.
 	LockGranted struct {
-		Environment string   `json:"environment"`
-		Stage       string   `json:"stage"`
-		Attempt     int      `json:"attempt"`
-		Current     *Release `json:"current,omitempty"`
+		Environment string `json:"environment"`
+		Stage       string `json:"stage"`
+		Attempt     int    `json:"attempt"`
+		// Current is what runs, or the last good release where that is unsure.
+		Current *Release `json:"current,omitempty"`
+		Unsure  *Unsure  `json:"unsure,omitempty"`
 		// Target is the release that a rollback goes to; nil if there is none.
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.
@@ -307,6 +321,7 @@ func (RolledOut) EventKind() string         { return "rolled-out" }
 func (Restored) EventKind() string          { return "restored" }
 func (Switched) EventKind() string          { return "switched" }
 func (Retired) EventKind() string           { return "retired" }
+func (JobStarted) EventKind() string        { return "job-started" }
 func (JobRan) EventKind() string            { return "job-ran" }
 func (Checked) EventKind() string           { return "checked" }
 func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
@@ -394,6 +409,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[Switched](data)
 	case "retired":
 		return decodeAs[Retired](data)
+	case "job-started":
+		return decodeAs[JobStarted](data)
 	case "job-ran":
 		return decodeAs[JobRan](data)
 	case "checked":

@@ -332,7 +332,7 @@ func (r *random) noise() {
 			pipeline.Applied{Stage: st.Name, Attempt: old}, pipeline.RolledOut{Stage: st.Name, Attempt: old},
 			pipeline.Failed{Effect: "observe", Key: key, Stage: st.Name, Attempt: old, Code: pipeline.ReasonCrashLoop, Detail: "late"},
 			pipeline.Switched{Stage: st.Name, Attempt: old}, pipeline.Retired{Stage: st.Name, Attempt: old},
-			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old},
+			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old}, pipeline.JobStarted{Stage: st.Name, Attempt: old},
 			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.TornDown{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
 			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
 		)
@@ -354,7 +354,7 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		}
 		return pipeline.Failed{
 			Effect: p.Kind(), Key: p.Effect.Key, Stage: stage, Attempt: attempt,
-			Code:      rapid.SampledFrom([]pipeline.ReasonCode{pipeline.ReasonImagePull, pipeline.ReasonOther, pipeline.ReasonManifest}).Draw(t, "code"),
+			Code:      rapid.SampledFrom([]pipeline.ReasonCode{pipeline.ReasonImagePull, pipeline.ReasonOther, pipeline.ReasonManifest, pipeline.ReasonRunLost}).Draw(t, "code"),
 			Detail:    rapid.SampledFrom([]string{"it broke", "crash\nlog: line"}).Draw(t, "detail"),
 			Unchanged: p.Kind() == "apply" && rapid.Bool().Draw(t, "unchanged"),
 		}
@@ -383,7 +383,7 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		return applied
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: rapid.IntRange(0, 3).Draw(t, "passed") > 0, Saw: "something"}
-	case pipeline.RunJob:
+	case pipeline.WatchJob:
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: rapid.Bool().Draw(t, "ran"), Ran: pipeline.Ran{Job: "migrate"}, Detail: "exit code 1"}
 	case pipeline.Restore:
 		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt, Serving: rapid.Bool().Draw(t, "serving")}

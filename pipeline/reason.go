@@ -32,6 +32,7 @@ const (
 	ReasonJobFailed      ReasonCode = "job-failed"
 	ReasonCheckFailed    ReasonCode = "check-failed"
 	ReasonRunFailed      ReasonCode = "run-failed"
+	ReasonRunLost        ReasonCode = "run-lost" // nobody knows how it ended, so it is not run again by itself
 	ReasonPipelineFailed ReasonCode = "pipeline-failed"
 	ReasonLeftovers      ReasonCode = "leftovers"
 	ReasonClosed         ReasonCode = "merge-request-ended"
@@ -74,7 +75,7 @@ func (r Reason) String() string {
 
 func (r Reason) words() string {
 	switch r.Code {
-	case "", ReasonOther, ReasonStale: // the detail says it all
+	case "", ReasonOther, ReasonStale, ReasonRunLost: // the detail says it all
 		return ""
 	case ReasonCIRunning:
 		return "waiting for the CI pipeline"
@@ -118,7 +119,7 @@ func (r Reason) words() string {
 	case ReasonRolledBack:
 		return "rolled back to " + r.What
 	case ReasonNotRolledBack:
-		return "the rollback failed, so look at " + r.What + " now"
+		return "the rollback failed and it is unsure what runs in " + r.What + ", so look at it now"
 	case ReasonNothingToUndo:
 		return "nothing was rolled back in " + r.What
 	case ReasonJobFailed:

@@ -55,6 +55,8 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 			ended = ended.Add(-ago)
 		}
 		e = pipeline.MergeRequestSeen{Open: words[0] == "open", Merged: words[0] == "merged", Ended: ended}
+	case "gone":
+		e = pipeline.Failed{Effect: p.Kind(), Key: key, Stage: stage, Attempt: attempt, Code: pipeline.ReasonRunLost, Detail: words[1]}
 	case "serving":
 		e = pipeline.Restored{Stage: stage, Attempt: attempt, Serving: true}
 	case "job":

@@ -133,6 +133,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.switched(e)
 	case Retired:
 		s.retired(e)
+	case JobStarted:
+		s.jobStarted(e)
 	case JobRan:
 		s.jobRan(e)
 	case TornDown:

@@ -43,23 +43,43 @@ func (d *Delivery) name() string {
 
 // giveBack returns the environment, or the place in its queue, if the stage has it.
 func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
+	if s.has(st, def) {
+		s.send(def.Environment(), s.toGiveBack(st, def, released))
+	}
+}
+
+// giveBackUnsure returns it after a rollback that has failed half-way.
+func (s *stepper) giveBackUnsure(st *StageState, def Stage) {
+	if s.has(st, def) {
+		back := s.toGiveBack(st, def, nil)
+		back.Unsure, back.Left, back.Apart = true, s.undoing(st, def), s.apart(st, def)
+		s.send(def.Environment(), back)
+	}
+}
+
+// has tells that the stage has the environment, or a place in its queue. One that asks whether to go back has returned it
+// before.
+func (s *stepper) has(st *StageState, def Stage) bool {
 	if def.Environment() == "" || st.Phase == "" || st.Phase == PhaseEvaluating {
-		return
+		return false
 	}
-	if def.Kind == KindDeploy && st.Held == 0 && st.Phase != PhaseLocking {
-		return // it asks whether to go back, and has returned the environment before
-	}
+	return def.Kind != KindDeploy || st.Held != 0 || st.Phase == PhaseLocking
+}
+
+func (s *stepper) toGiveBack(st *StageState, def Stage, released *Release) LockReturned {
 	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released, Kept: s.kept(st, def)}
 	if st.Held != 0 {
 		back.Attempt, st.Held = st.Held, 0
 	}
 	switch {
 	case def.Kind == KindRollback && released != nil:
-		back.Failed = st.Previous
+		if st.Previous != nil && st.Previous.ID != released.ID { // else it was brought back after its rollback had failed
+			back.Failed = st.Previous
+		}
 	case st.Target != nil || st.Back || (st.Status == StageRunning || st.Status == StageAsking) && released == nil:
 		back.Failed = st.Release
 	}
-	s.send(def.Environment(), back)
+	return back
 }
 
 func (s *stepper) granted(e LockGranted) {
@@ -73,7 +93,7 @@ func (s *stepper) granted(e LockGranted) {
 		return
 	}
 	def := s.d.definition(s.plan, st)
-	st.Held = e.Attempt
+	st.Held, st.Unsure = e.Attempt, e.Unsure
 	if st.Reason.Code == ReasonQueued {
 		st.Reason = Reason{}
 	}
@@ -112,7 +132,7 @@ func (s *stepper) beginApply(st *StageState, def Stage) {
 func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool) {
 	*st = StageState{
 		Name: st.Name, Attempt: st.Attempt + 1, Failures: st.Failures, Started: s.now, Reason: why,
-		Resolved: st.Resolved, Previous: st.Previous, Adopted: st.Adopted, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
+		Resolved: st.Resolved, Previous: st.Previous, Unsure: st.Unsure, Adopted: st.Adopted, Release: st.Release, Held: st.Held, Changed: st.Changed || !unchanged,
 	}
 	s.beginWork(st, def)
 }
@@ -121,9 +141,11 @@ func (s *stepper) reapply(st *StageState, def Stage, why Reason, unchanged bool)
 func clusterSlot(def Stage) string { return "cluster/" + def.Environment() }
 
 func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
-	st.Previous = e.Current
+	if st.Previous = e.Current; e.Unsure != nil {
+		st.Previous = e.Unsure.Left
+	}
 	switch of := s.undoes(def); {
-	case of != "" && (e.Current == nil || e.Current.Delivery != of):
+	case of != "" && e.Unsure == nil && (e.Current == nil || e.Current.Delivery != of):
 		reason := Reason{Code: ReasonNothingToUndo, What: def.Rollback.Environment}
 		if e.Current != nil {
 			reason.Detail = Short(e.Current.SHA) + " runs there by now"
@@ -236,7 +258,7 @@ func (s *stepper) rolledOut(e RolledOut) {
 	st := s.current(e.Stage, e.Attempt)
 	switch {
 	case st == nil:
-	case st.Phase == PhaseObserving:
+	case st.Phase == PhaseObserving && st.Release != nil:
 		def := s.d.definition(s.plan, st)
 		release := *st.Release
 		release.At, release.By = s.now, s.responsible()
@@ -267,13 +289,16 @@ func (s *stepper) verified(st *StageState, left string) {
 		s.giveBack(st, def, &back)
 		s.end(st, StageRolledBack, Reason{Code: ReasonEarlierFailed, What: s.d.Cause})
 	default:
-		s.endBack(st, def)
+		s.endBack(st, def, &back)
 	}
 }
 
-// endBack ends a deploy whose environment is as before.
-func (s *stepper) endBack(st *StageState, def Stage) {
-	s.giveBack(st, def, nil)
+// endBack ends a deploy whose environment is as before. If nobody knew what was there before, it is known now.
+func (s *stepper) endBack(st *StageState, def Stage, back *Release) {
+	if st.Unsure == nil {
+		back = nil // nothing changed
+	}
+	s.giveBack(st, def, back)
 	ending := st.Ending
 	s.end(st, ending, st.Reason)
 	if ending != StageCanceled {
@@ -288,7 +313,7 @@ func (s *stepper) restored(e Restored) {
 	}
 	if st.Target == nil { // what was adopted had never stopped
 		st.Back = true
-		s.endBack(st, s.d.definition(s.plan, st))
+		s.endBack(st, s.d.definition(s.plan, st), nil)
 		return
 	}
 	st.Phase, st.Progress, st.Back = PhaseVerifying, "", e.Serving
@@ -298,7 +323,7 @@ func (s *stepper) restored(e Restored) {
 // notRestored: going back failed too, and people must look.
 func (s *stepper) notRestored(st *StageState, reason Reason) {
 	def := s.d.definition(s.plan, st)
-	s.giveBack(st, def, nil)
+	s.giveBackUnsure(st, def)
 	detail := reason.String()
 	if first, _, _ := strings.Cut(st.Reason.String(), "\n"); first != "" && st.Reason.Code != ReasonDone {
 		detail = joined(detail, "before that: "+first)

@@ -156,7 +156,9 @@ func (s *environmentStepper) returned(e LockReturned) {
 	if s.env.Holder == nil || !mine(*s.env.Holder) {
 		return
 	}
+	holder := *s.env.Holder
 	s.env.Holder = nil
+	s.settle(e, holder)
 	if e.Emptied {
 		s.env.Releases = nil
 	}
@@ -176,6 +178,16 @@ func (s *environmentStepper) returned(e LockReturned) {
 		if n := len(s.env.Releases); n > KeptReleases {
 			s.env.Releases = s.env.Releases[n-KeptReleases:]
 		}
+	}
+}
+
+// settle says whether it is known what runs.
+func (s *environmentStepper) settle(e LockReturned, holder Claim) {
+	switch {
+	case e.Unsure:
+		s.env.Unsure = &Unsure{Since: s.now, Of: firstNonEmpty(holder.Of, holder.Delivery), By: holder.Name, Left: e.Left, Apart: e.Apart}
+	case e.Released != nil || e.Emptied:
+		s.env.Unsure = nil
 	}
 }
 
@@ -222,7 +234,7 @@ func (s *environmentStepper) tellGranted() {
 	c := s.env.Holder
 	target, why := s.target(*c)
 	granted := LockGranted{
-		Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Current: s.env.Current(), Target: target, Why: why,
+		Environment: s.env.Name, Stage: c.Stage, Attempt: c.Attempt, Current: s.env.LastGood(), Unsure: s.env.Unsure, Target: target, Why: why,
 	}
 	if c.Down {
 		granted.Releases = s.env.Releases
@@ -238,20 +250,21 @@ func (s *environmentStepper) remind() {
 }
 
 // target is the release that a rollback goes to: the one asked for, or the newest good
-// one that is neither the current nor of the delivery that is undone. If there is none it
-// is nil, and why says why.
+// one that neither runs nor is of the delivery that is undone. If there is none it is nil,
+// and why says why.
 func (s *environmentStepper) target(c Claim) (to *Release, why string) {
 	current := s.env.Current()
 	if !c.Back || current == nil {
 		return nil, ""
 	}
 	for _, r := range slices.Backward(s.env.Releases) {
+		runs := s.env.Unsure == nil && r.ID == current.ID
 		switch {
-		case !r.named(c.To) || c.To == "" && (s.bad(r) || c.Of != "" && r.Delivery == c.Of):
-		case r.ID == current.ID && c.To != "":
+		case !r.named(c.To) || c.To == "" && (s.env.bad(r) || c.Of != "" && r.Delivery == c.Of):
+		case runs && c.To != "":
 			return nil, fmt.Sprintf("%s runs in %s already", Short(r.SHA), s.env.Name)
-		case r.ID == current.ID:
-		case s.bad(r):
+		case runs:
+		case s.env.bad(r):
 			return nil, fmt.Sprintf("release %s of %s has failed or was rolled back, and is never gone back to", Short(r.SHA), s.env.Name)
 		default:
 			return &r, ""
@@ -261,11 +274,6 @@ func (s *environmentStepper) target(c Claim) (to *Release, why string) {
 		return nil, fmt.Sprintf("%s remembers no release %s", s.env.Name, c.To)
 	}
 	return nil, ""
-}
-
-// bad tells that a release has failed, here or when it was brought back.
-func (s *environmentStepper) bad(r Release) bool {
-	return slices.ContainsFunc(s.env.Releases, func(o Release) bool { return o.ID == r.ID && o.Bad })
 }
 
 // clearKept lets the releases go whose time to be looked at is over, and the oldest of too many.

@@ -289,7 +289,11 @@ func (d *Delivery) Deployed() bool {
 	return slices.ContainsFunc(d.Stages, func(st StageState) bool { return st.deployed() })
 }
 
+// deployed also counts a stage whose own rollback has failed: what it brought may be there.
 func (st *StageState) deployed() bool {
+	if st.Reason.Code == ReasonNotRolledBack {
+		return !st.Undo || st.Release != nil // else it is a rollback, which people try again
+	}
 	return st.Status == StageSucceeded && st.Release != nil && !st.Undo
 }
 

@@ -15,9 +15,25 @@ func (s *stepper) beginRun(st *StageState, def Stage) {
 	s.act(st, "run", clusterSlot(def), RunJob{Stage: st.Name, Attempt: st.Attempt})
 }
 
+// jobStarted: from here on the Job is only watched. If it is gone it may have run, and running it again is for people to
+// decide.
+func (s *stepper) jobStarted(e JobStarted) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Phase != PhaseApplying {
+		return
+	}
+	def := s.d.definition(s.plan, st)
+	if def.Kind != KindRun {
+		return
+	}
+	st.Phase, st.Begun = PhaseObserving, &StartedJob{Name: e.Job, UID: e.UID, At: s.now}
+	s.act(st, "watch", clusterSlot(def), WatchJob{Stage: st.Name, Attempt: st.Attempt, Job: *st.Begun})
+}
+
 func (s *stepper) jobRan(e JobRan) {
 	st := s.current(e.Stage, e.Attempt)
-	if st == nil || st.Phase != PhaseApplying || s.d.definition(s.plan, st).Kind != KindRun {
+	begun := st != nil && (st.Phase == PhaseObserving || st.Phase == PhaseApplying) // the latter if an older version has run it
+	if !begun || s.d.definition(s.plan, st).Kind != KindRun {
 		return
 	}
 	st.Ran = &e.Ran
@@ -32,7 +48,7 @@ func (s *stepper) jobRan(e JobRan) {
 
 // stopRun ends a Kubernetes Job that nobody waits for any more.
 func (s *stepper) stopRun(st *StageState) {
-	s.withdraw(st, "run")
+	s.withdraw(st, s.awaited(st))
 	s.act(st, "stop", "", StopJob{Stage: st.Name, Attempt: st.Attempt})
 }
 

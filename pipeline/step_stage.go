@@ -218,7 +218,7 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 		// People are asked about it already, or it has succeeded but for tidying up.
 	case def.Kind == KindRun:
 		s.stopChecks(st)
-		if st.Phase == PhaseApplying {
+		if st.working() {
 			s.stopRun(st)
 		}
 		s.giveBack(st, def, nil)
@@ -419,6 +419,8 @@ func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 		s.notRetired(st, reason.String())
 	case st.Status == StageRollingBack:
 		s.notRestored(st, reason)
+	case e.Code == ReasonRunLost:
+		s.failForGood(st, s.d.definition(s.plan, st), reason, true)
 	default:
 		s.fail(st, reason, e.Unchanged || st.Phase == PhaseEvaluating)
 	}
@@ -446,6 +448,9 @@ func (s *stepper) awaited(st *StageState) string {
 	case PhaseRemoving:
 		return "remove"
 	case PhaseObserving:
+		if kind == KindRun {
+			return "watch"
+		}
 		return "observe"
 	case PhaseRestoring:
 		return "restore"

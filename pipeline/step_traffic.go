@@ -8,7 +8,7 @@ import (
 // up: the release's pods all run. A blue-green one has no traffic yet, nor has one that
 // follows one.
 func (s *stepper) up(st *StageState, def Stage) {
-	if !st.Release.blueGreen() && !st.Previous.blueGreen() {
+	if !st.Release.blueGreen() && !st.Previous.blueGreen() && !st.Unsure.apart() {
 		s.worked(st, def, Reason{})
 		return
 	}
@@ -34,7 +34,7 @@ func (s *stepper) switched(e Switched) {
 func (s *stepper) retire(st *StageState, def Stage) {
 	st.Phase, st.Deadline = PhaseRetiring, s.now.Add(orElse(def.Timeout, deployTimeout))
 	s.act(st, "retire", clusterSlot(def), Retire{
-		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), Serving: *st.Release, Old: st.Previous,
+		Stage: st.Name, Attempt: st.Attempt, Environment: def.Environment(), Serving: *st.Release, Old: st.Previous, Also: st.Unsure.left(),
 	})
 }
 
@@ -72,7 +72,7 @@ func (r *Release) blueGreen() bool { return r != nil && r.Strategy == StrategyBl
 // apart tells that a rollback is between releases whose pods are beside each other.
 func (s *stepper) apart(st *StageState, def Stage) bool {
 	from := s.undoing(st, def)
-	return st.Target.blueGreen() || from.blueGreen() || from == nil && def.Deploy != nil && def.Deploy.Strategy == StrategyBlueGreen
+	return st.Unsure.apart() || st.Target.blueGreen() || from.blueGreen() || from == nil && def.Deploy != nil && def.Deploy.Strategy == StrategyBlueGreen
 }
 
 // cameBack: the recorded release runs again. Where pods of the undone one are beside its

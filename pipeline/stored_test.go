@@ -183,7 +183,7 @@ func allEvents() []pipeline.Event {
 		&pipeline.JobSeen{}, &pipeline.Failed{}, &pipeline.Delayed{}, &pipeline.NoteWritten{}, &pipeline.MessageSent{},
 		&pipeline.DeploymentWritten{}, &pipeline.Enrolled{}, &pipeline.LockWanted{}, &pipeline.LockReturned{},
 		&pipeline.Departed{}, &pipeline.LockGranted{}, &pipeline.LockQueued{}, &pipeline.Superseded{},
-		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobRan{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
+		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobStarted{}, &pipeline.JobRan{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
 		&pipeline.NoticeSent{}, &pipeline.KeepEnded{}, &pipeline.Proposed{}, &pipeline.Closed{}, &pipeline.TearDownStarted{},
 		&pipeline.MergeRequestSeen{}, &pipeline.TornDown{},
 	}
@@ -195,7 +195,7 @@ func allActions() []pipeline.Action {
 		&pipeline.Observe{}, &pipeline.Restore{}, &pipeline.PlayJob{}, &pipeline.LookAtJob{}, &pipeline.StartRollback{},
 		&pipeline.WriteNote{}, &pipeline.WriteMessage{}, &pipeline.Ask{}, &pipeline.WriteStatus{}, &pipeline.WriteDeployment{},
 		&pipeline.Answer{}, &pipeline.Send{}, &pipeline.Withdraw{}, &pipeline.Switch{}, &pipeline.Retire{}, &pipeline.Remove{},
-		&pipeline.RunJob{}, &pipeline.StopJob{}, &pipeline.RunCheck{}, &pipeline.StartPipeline{}, &pipeline.LookAtPipeline{},
+		&pipeline.RunJob{}, &pipeline.WatchJob{}, &pipeline.StopJob{}, &pipeline.RunCheck{}, &pipeline.StartPipeline{}, &pipeline.LookAtPipeline{},
 		&pipeline.SendNotice{}, &pipeline.LookAtMergeRequest{}, &pipeline.StartTearDown{}, &pipeline.TearDown{}, &pipeline.StopEnvironment{},
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,26 @@ func TestTheClusterRefusesInTheMiddle(t *testing.T) {
 	r.runs(r.prod, first)
 
 	r.world.Cluster.Faults.RefuseAdmission(r.prod, "")
+	bad := r.failRollback(words)
+	note := plain(r.note(bad))
+	for _, want := range []string{"The rollback failed and it is unsure what runs in production, so look at it now", words, "before that: check shop failed"} {
+		if !strings.Contains(note, want) {
+			r.Errorf("the note does not say %q:\n%s", want, note)
+		}
+	}
+	r.awaitMessageSays(bad, "the rollback failed and it is unsure what runs in production, so look at it now")
+
+	r.world.Cluster.Faults.RefuseAdmission(r.prod, "")
+	_, last := r.deliver("Take cards again", "cards-again")
+	r.runs(r.prod, last)
+	counted.check(r, 0)
+	r.checkOnce()
+	r.checkDatabase()
+}
+
+// failRollback delivers a release whose check fails, and whose rollback the cluster refuses with the words.
+func (r *rig) failRollback(words string) int64 {
+	r.Helper()
 	bad, err := r.world.Limping("Take cards by another provider", "cards")
 	r.ok(err)
 	r.merge(bad)
@@ -48,18 +69,30 @@ func TestTheClusterRefusesInTheMiddle(t *testing.T) {
 	}
 	r.world.Cluster.Faults.RefuseAdmission(r.prod, words)
 	r.ok(r.world.AwaitNote(r.within(), bad, "**The delivery failed**"))
-	note := plain(r.note(bad))
-	for _, want := range []string{"The rollback failed, so look at production now", words, "before that: check shop failed"} {
-		if !strings.Contains(note, want) {
-			r.Errorf("the note does not say %q:\n%s", want, note)
-		}
-	}
-	r.awaitMessageSays(bad, "the rollback failed, so look at production now")
+	return bad
+}
+
+// TestAFailedRollbackLeavesItUnsureWhatRuns shows it, and lets people go back to the last good release.
+func TestAFailedRollbackLeavesItUnsureWhatRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sim")
+	r.impatient()
+	r.start()
+	_, first := r.deliver("Open the shop", "open")
+	r.failRollback("images must be signed")
+	page, api := fmt.Sprintf("/environments/%d/production", r.world.Project), fmt.Sprintf("/api/environments/%d/production", r.world.Project)
+	r.awaitPageSays(page, "Nobody knows what runs here, because a rollback failed half-way")
+	r.awaitPageSays(api, `"release":null,"unsure":{"since":`)
+	r.awaitPageSays(api, `"last_good":{"id":"`)
 
 	r.world.Cluster.Faults.RefuseAdmission(r.prod, "")
-	_, last := r.deliver("Take cards again", "cards-again")
-	r.runs(r.prod, last)
-	counted.check(r, 0)
-	r.checkOnce()
+	token := r.asPerson(r.world.Ada, "glpat-ada", "api")
+	out, code := slipway(r.TB, "", "rollback", "production", "--server", "http://"+r.addr, "--project", "shop/web", "--token-file", token)
+	if code != 0 {
+		r.Fatalf("rollback: %d %s", code, out)
+	}
+	r.awaitPageSays(api, `"unsure":null`)
+	r.awaitPageSays(page, "Runs now")
+	r.runs(r.prod, first)
 	r.checkDatabase()
 }

@@ -22,7 +22,7 @@ import (
 var jobRunners = map[string]func(w *world, ctx context.Context) error{
 	"a run stage": func(w *world, ctx context.Context) error {
 		w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
-		_, err := w.executor().Execute(ctx, w.task("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: 1}))
+		_, err := w.runStage(ctx, "aaaa1111", 1)
 		return err
 	},
 	"a check": func(w *world, ctx context.Context) error {
@@ -116,7 +116,7 @@ func TestAJobIsFollowedThroughTroubleOfTheCluster(t *testing.T) {
 					if err := w.admin.BatchV1().Jobs(w.namespace).Delete(t.Context(), job.Name, metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
 						t.Fatal(err)
 					}
-					w.wants(<-ended, pipeline.ReasonOther, "Job "+job.Name+" is gone")
+					w.wants(<-ended, pipeline.ReasonRunLost, "Job "+job.Name+" is gone")
 				})
 			})
 		}

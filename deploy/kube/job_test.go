@@ -26,11 +26,29 @@ spec: {backoffLimit: 0, template: {spec: {restartPolicy: Never, containers: [{na
 
 func (w *world) runJob(attempt int) (pipeline.JobRan, error) {
 	w.t.Helper()
-	event, err := w.do("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: attempt})
+	return w.runStage(w.context(), "aaaa1111", attempt)
+}
+
+// runStage does all that a run stage does: it starts the Job, and watches it.
+func (w *world) runStage(ctx context.Context, sha string, attempt int) (pipeline.JobRan, error) {
+	job, err := w.startJob(ctx, sha, attempt)
+	if err != nil {
+		return pipeline.JobRan{}, err
+	}
+	event, err := w.executor().Execute(ctx, w.task(sha, pipeline.WatchJob{Stage: stageName, Attempt: attempt, Job: job}))
 	if err != nil {
 		return pipeline.JobRan{}, err
 	}
 	return event.(pipeline.JobRan), nil
+}
+
+func (w *world) startJob(ctx context.Context, sha string, attempt int) (pipeline.StartedJob, error) {
+	event, err := w.executor().Execute(ctx, w.task(sha, pipeline.RunJob{Stage: stageName, Attempt: attempt}))
+	if err != nil {
+		return pipeline.StartedJob{}, err
+	}
+	started := event.(pipeline.JobStarted)
+	return pipeline.StartedJob{Name: started.Job, UID: started.UID, At: time.Date(2026, 3, 2, 9, 5, 0, 0, time.UTC)}, nil
 }
 
 func (w *world) jobs() []string {
@@ -71,8 +89,9 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			onEachCluster(t, func(t *testing.T, w *world) {
-				tc.run.Environment = "production"
-				w.run = &tc.run
+				run := tc.run
+				run.Environment = "production"
+				w.run = &run
 				w.commit("aaaa1111", tc.manifests)
 				out, err := w.runJob(1)
 				if err != nil {
@@ -103,6 +122,38 @@ func TestJobsRunToTheirEnd(t *testing.T) {
 				next, err := w.runJob(2)
 				if err != nil || next.Ran.Job == out.Ran.Job || len(w.jobs()) != 2 {
 					t.Errorf("the next attempt: %+v, %v; jobs are %q", next, err, w.jobs())
+				}
+			})
+		})
+	}
+}
+
+// TestAJobThatIsGoneIsNotRunAgain: it was deleted, or its time was over, while nobody looked.
+func TestAJobThatIsGoneIsNotRunAgain(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		t.Run(fmt.Sprintf("another of its name is there: %v", again), func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+				w.commit("aaaa1111", migrate("migrate", "migrate:1", ""))
+				job, err := w.startJob(w.context(), "aaaa1111", 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := w.admin.BatchV1().Jobs(w.namespace).Delete(t.Context(), job.Name, metav1.DeleteOptions{PropagationPolicy: new(metav1.DeletePropagationBackground)}); err != nil {
+					t.Fatal(err)
+				}
+				w.await("the end of the job", func() bool { return len(w.jobs()) == 0 })
+				want := 0
+				if again {
+					if _, err := w.startJob(w.context(), "aaaa1111", 1); err != nil {
+						t.Fatal(err)
+					}
+					want = 1
+				}
+				_, err = w.do("aaaa1111", pipeline.WatchJob{Stage: stageName, Attempt: 1, Job: job})
+				w.wants(err, pipeline.ReasonRunLost, "the Job "+job.Name+" was started at 09:05 UTC on 2 March and is gone; nobody knows whether it finished")
+				if names := w.jobs(); len(names) != want {
+					t.Errorf("jobs are %q", names)
 				}
 			})
 		})
@@ -150,8 +201,9 @@ func TestJobsThatCanNotRunSayWhy(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			onEachCluster(t, func(t *testing.T, w *world) {
 				w.patience = deploy.Patience{ImagePull: 300 * time.Millisecond}
-				tc.run.Environment = "production"
-				w.run = &tc.run
+				run := tc.run
+				run.Environment = "production"
+				w.run = &run
 				w.commit("aaaa1111", tc.manifests)
 				_, err := w.runJob(1)
 				if f := w.permanent(err); f.Code != tc.code || !strings.Contains(f.Detail, tc.words) {
@@ -186,7 +238,7 @@ func (w *world) leaveJob() {
 	ctx, cancel := context.WithCancel(w.context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := w.executor().Execute(ctx, w.task("aaaa1111", pipeline.RunJob{Stage: stageName, Attempt: 1}))
+		_, err := w.runStage(ctx, "aaaa1111", 1)
 		ended <- err
 	}()
 	for words := range w.told {

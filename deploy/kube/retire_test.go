@@ -211,6 +211,28 @@ func TestAnUnrecordedBlueGreenReleaseIsTakenBack(t *testing.T) {
 	}
 }
 
+func TestWhatAFailedRollbackLeftGoesWithTheNextRelease(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.commit("aaaa1111", configMap("old", "1")+service+deployment("shop:1", 1, ""))
+		w.commit("bbbb2222", configMap("left", "1")+service+deployment("shop:2", 1, ""))
+		w.commit("cccc3333", service+deployment("shop:3", 1, ""))
+		one := w.deliver("aaaa1111", nil)
+		w.deploy.Strategy = pipeline.StrategyBlueGreen
+		two := w.release("bbbb2222")
+		w.switchTo(two, &one) // and here its rollback fails
+		w.deploy.Strategy = ""
+		three := w.release("cccc3333")
+		w.switchTo(three, &one)
+		w.must("cccc3333", pipeline.Retire{Stage: stageName, Attempt: 1, Environment: "production", Serving: three, Old: &one, Also: &two})
+		w.wantDeployments("shop")
+		w.wantGone("old")
+		w.wantGone("left")
+		if want := map[string]string{"app": "shop"}; !maps.Equal(w.selector(), want) {
+			t.Errorf("the selector is %v", w.selector())
+		}
+	})
+}
+
 func TestStagesThatShareAnEnvironmentDoNotPruneEachOther(t *testing.T) {
 	w := simulated(t)
 	w.deploy.Strategy = pipeline.StrategyBlueGreen

@@ -133,8 +133,8 @@ func TestDocumentedRoleIsEnoughToMoveTraffic(t *testing.T) {
 	w.deploy = pipeline.Deploy{}
 	w.deliver("aaaa1111", &two)
 	w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
-	if out := w.must("cccc3333", pipeline.RunJob{Stage: stageName, Attempt: 1}).(pipeline.JobRan); !out.Passed {
-		t.Errorf("the job: %+v", out)
+	if out, err := w.runStage(w.context(), "cccc3333", 1); err != nil || !out.Passed {
+		t.Errorf("the job: %+v, %v", out, err)
 	}
 	w.must("cccc3333", pipeline.StopJob{Stage: stageName, Attempt: 1})
 }

@@ -30,6 +30,8 @@ type environmentPage struct {
 	HolderStage        string
 	Queue              []link
 	Trouble, Problem   string
+	Unsure             string // why nobody knows what runs
+	UnsureSince        time.Time
 	Notes              []string
 	Groups             []resourceGroup
 	More               int
@@ -82,6 +84,7 @@ type releaseRow struct {
 type rollbackForm struct {
 	Project, Environment string
 	Releases             []releaseRow // that can be gone back to
+	First                string       // which one it is if none is chosen
 }
 
 type driftPanel struct {
@@ -132,10 +135,12 @@ func (c *Console) newEnvironmentPage(e EnvironmentView) environmentPage {
 	c.grow(&p, e)
 	p.Drift = newDriftPanel(e)
 	for i := len(e.Releases) - 1; i >= 0 && len(p.Releases) < maxReleases; i-- {
-		p.Releases = append(p.Releases, c.newReleaseRow(e, e.Releases[i], i == len(e.Releases)-1))
+		p.Releases = append(p.Releases, c.newReleaseRow(e, e.Releases[i], i == len(e.Releases)-1 && e.Unsure == nil))
 	}
 	p.Back = newRollbackForm(e, p.Releases)
-	if len(p.Releases) > 0 {
+	if e.Unsure != nil {
+		p.Unsure, p.UnsureSince = fullStop(capital(line(unsure(e), maxWords))), e.Unsure.Since
+	} else if len(p.Releases) > 0 {
 		p.Current = &p.Releases[0]
 	}
 	return p
@@ -274,7 +279,10 @@ func (c *Console) newReleaseRow(e EnvironmentView, r pipeline.Release, current b
 }
 
 func newRollbackForm(e EnvironmentView, releases []releaseRow) *rollbackForm {
-	f := &rollbackForm{Project: e.Project.Path, Environment: e.Name}
+	f := &rollbackForm{Project: e.Project.Path, Environment: e.Name, First: "the release before"}
+	if e.Unsure != nil {
+		f.First = "the last good release"
+	}
 	seen := map[string]bool{}
 	for _, r := range releases {
 		if r.Command != "" && !seen[r.ID] {

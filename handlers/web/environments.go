@@ -169,10 +169,11 @@ func (c *Console) newMatrixCell(e EnvironmentView) matrixCell {
 	if m.Look.Word == "Healthy" {
 		m.Words = line(e.Words, maxLabel)
 	}
-	if r := e.Current(); r != nil {
+	if r := e.Current(); r != nil && e.Unsure == nil {
 		m.Version, m.Commit = line(r.Title, maxTitle), commit(e.Project, r.SHA)
 		m.Since, m.By = r.At, person(r.By)
 	}
+	m.Words = firstOf(line(unsure(e), maxWords), m.Words)
 	m.Delivery = c.holder(e)
 	return m
 }
@@ -213,6 +214,8 @@ func environmentLook(e EnvironmentView) look {
 	switch {
 	case e.Holder != nil && e.Health != "Degraded":
 		return look{"run", "run", "Being delivered"}
+	case e.Unsure != nil:
+		return look{"bad", "cross", "Unsure"}
 	case e.Problem != "" && e.Health == "":
 		return look{"off", "minus", "Not known"}
 	case e.Current() == nil && (e.Health == "" || e.Health == "Unknown"):
@@ -221,6 +224,18 @@ func environmentLook(e EnvironmentView) look {
 		return look{"off", "minus", "Not looked at"}
 	}
 	return healthLook(e.Health)
+}
+
+// unsure says since whose rollback nobody knows what runs, "" if it is known.
+func unsure(e EnvironmentView) string {
+	if e.Unsure == nil {
+		return ""
+	}
+	words := "nobody knows what runs here, because a rollback failed half-way (" + e.Unsure.By + ")"
+	if r := e.LastGood(); r != nil {
+		words += "; the last good release is " + pipeline.Short(r.SHA)
+	}
+	return words
 }
 
 func healthLook(health string) look {

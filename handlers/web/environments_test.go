@@ -155,9 +155,18 @@ func hostileShop(now time.Time) EnvironmentView {
 	return e
 }
 
+// unsureShop is staging after a rollback that has failed half-way.
+func unsureShop(now time.Time) EnvironmentView {
+	e := healthyShop(now)
+	e.Name, e.Tier = "staging", "staging"
+	e.Unsure = &pipeline.Unsure{Since: now.Add(-time.Minute), Of: "42-15-aaaaaaaa", By: "!15 (aaaaaaaa)"}
+	e.Drift = DriftView{Mode: "correct", Problem: "a rollback has failed half-way, so nobody knows what to compare with"}
+	return e
+}
+
 func TestEnvironmentPages(t *testing.T) {
 	for name, e := range map[string]EnvironmentView{
-		"healthy": healthyShop(noon), "broken": brokenShop(noon), "delivered": deliveredShop(noon), "hostile": hostileShop(noon),
+		"healthy": healthyShop(noon), "broken": brokenShop(noon), "unsure": unsureShop(noon), "delivered": deliveredShop(noon), "hostile": hostileShop(noon),
 		"lost": {Environment: pipeline.Environment{Project: 45, Name: "old", Releases: []pipeline.Release{shopRelease("9", noon, "Old")}}, Problem: "the operator's configuration has no place for it any more"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -107,7 +107,7 @@ func (r *rig) pools() []engine.Pool {
 	return []engine.Pool{
 		{Name: "work", Executor: acting{r}, Size: 8, Actions: []pipeline.Action{
 			pipeline.LoadPlan{}, pipeline.LookAtCI{}, pipeline.Evaluate{}, pipeline.Identify{}, pipeline.Apply{}, pipeline.Observe{},
-			pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.RunJob{}, pipeline.StopJob{}, pipeline.RunCheck{},
+			pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StopJob{}, pipeline.RunCheck{},
 			pipeline.StartPipeline{}, pipeline.LookAtPipeline{}, pipeline.SendNotice{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
 			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
@@ -295,6 +295,8 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 	case pipeline.Retire:
 		return pipeline.Retired{Stage: do.Stage, Attempt: do.Attempt}, nil
 	case pipeline.RunJob:
+		return pipeline.JobStarted{Stage: do.Stage, Attempt: do.Attempt, Job: do.Stage, UID: "uid"}, nil
+	case pipeline.WatchJob:
 		ref, err := r.using.PutBlob(ctx, []byte("the log of "+do.Stage))
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage, Log: ref}}, err
 	case pipeline.RunCheck:

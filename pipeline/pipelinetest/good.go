@@ -33,6 +33,8 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 	case pipeline.Retire:
 		return pipeline.Retired{Stage: do.Stage, Attempt: do.Attempt}, nil
 	case pipeline.RunJob:
+		return pipeline.JobStarted{Stage: do.Stage, Attempt: do.Attempt, Job: do.Stage, UID: "uid-1"}, nil
+	case pipeline.WatchJob:
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage}}, nil
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil

@@ -107,6 +107,9 @@ func environment(e *pipeline.Environment, name Names) string {
 	if r := e.Current(); r != nil {
 		parts = append(parts, "runs "+release(r))
 	}
+	if u := e.Unsure; u != nil {
+		parts = append(parts, "unsure since the rollback of "+name(u.Of)+", which left "+release(u.Left))
+	}
 	for _, k := range e.Kept {
 		parts = append(parts, "keeps "+release(&k.Release))
 	}
@@ -182,6 +185,9 @@ func action(a pipeline.Action, name Names) string {
 		return fmt.Sprintf(" to %s from %s", release(&a.To), release(a.From))
 	case pipeline.Retire:
 		words := fmt.Sprintf(" %s beside %s", release(a.Old), release(&a.Serving))
+		if a.Also != nil {
+			words += ", and " + release(a.Also)
+		}
 		if a.Keep {
 			words += ", keeping its pods"
 		}
@@ -233,6 +239,9 @@ func event(e pipeline.Event, name Names) string {
 		}
 	case pipeline.LockGranted:
 		words += fmt.Sprintf(" %s/%d, runs %s", e.Stage, e.Attempt, release(e.Current))
+		if e.Unsure != nil {
+			words += " or not"
+		}
 		if e.Target != nil {
 			words += ", before " + release(e.Target)
 		}
@@ -248,6 +257,9 @@ func event(e pipeline.Event, name Names) string {
 		}
 		if e.Failed != nil {
 			words += ", bad " + release(e.Failed)
+		}
+		if e.Unsure {
+			words += ", unsure"
 		}
 		if e.Emptied {
 			words += ", emptied"

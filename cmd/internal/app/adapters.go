@@ -200,7 +200,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
-			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}}},
+			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}}},
 	}
 	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
 	// because a release on standby must not wait for other people's Jobs to be checked.

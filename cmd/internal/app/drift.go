@@ -68,6 +68,9 @@ func (e *environments) compared(ctx context.Context, w *whereabouts) driftState 
 	case current == nil:
 		quiet.problem = "there is no release to compare with"
 		return quiet
+	case w.Unsure != nil:
+		quiet.problem = "a rollback has failed half-way, so nobody knows what to compare with"
+		return quiet
 	case w.Holder != nil:
 		quiet.problem = "it is compared when nothing is being delivered"
 		return quiet
@@ -205,7 +208,7 @@ func (e *environments) correctOnce(ctx context.Context, project int64, name stri
 // atRest tells that nothing is being delivered, or about to be, and that what was delivered stands still.
 func atRest(env pipeline.Environment) bool {
 	current := env.Current()
-	if current == nil || current.Bad || current.Version != "" || current.Traffic != nil {
+	if current == nil || env.Unsure != nil || current.Bad || current.Version != "" || current.Traffic != nil {
 		return false // where the traffic of a blue-green release is, is its delivery's business also on hot standby
 	}
 	return env.Holder == nil && len(env.Queue) == 0

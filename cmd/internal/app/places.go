@@ -174,9 +174,13 @@ func summary(w *whereabouts) handlers.EnvironmentSummary {
 		Project: handlers.ProjectRef{ID: w.Project, Path: w.project.Path, URL: w.project.URL}, Name: w.Name, Application: w.application,
 		Cluster: w.rules.Cluster, Namespace: w.rules.Namespace, Tier: w.rules.Tier, URL: w.rules.URL, Queue: []handlers.Claim{}, Problem: w.problem,
 	}
-	if r := w.Current(); r != nil {
-		current := release(*r)
-		s.Release = &current
+	if r := w.LastGood(); r != nil {
+		known := release(*r)
+		s.Release = &known
+	}
+	if u := w.Unsure; u != nil {
+		s.Unsure = &handlers.Unsure{Since: u.Since, Delivery: u.Of, By: u.By, LastGood: s.Release}
+		s.Release = nil
 	}
 	if w.Holder != nil {
 		holder := claim(*w.Holder)

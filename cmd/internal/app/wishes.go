@@ -104,6 +104,9 @@ func (x *wishes) concerned(ctx context.Context, project int64, environment strin
 	if current := env.Current(); current != nil {
 		delivery = current.Delivery
 	}
+	if env.Unsure != nil { // what its rollback left is to be taken away
+		delivery = env.Unsure.Of
+	}
 	if h := env.Holder; h != nil && !h.Back {
 		delivery = h.Delivery
 	}
