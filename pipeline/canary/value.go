@@ -21,8 +21,8 @@ func parse(data []byte) (value, error) {
 	if json.Valid(data) {
 		return value{text: []byte(strings.Trim(string(data), space))}, nil
 	}
-	var any json.RawMessage
-	err := json.Unmarshal(data, &any)
+	var anything json.RawMessage
+	err := json.Unmarshal(data, &anything)
 	var syntax *json.SyntaxError
 	if !errors.As(err, &syntax) {
 		return value{}, fmt.Errorf("this is no JSON: %w", err)
