@@ -64,6 +64,8 @@ func TestStagesSaySomethingOnlyIfThereIsSomething(t *testing.T) {
 		{"all is checked", pipeline.StageView{Status: pipeline.StageRunning, Progress: "what the release before left is being removed", Checks: []pipeline.CheckView{{Name: "smoke", Icon: "✅", Word: "passed"}}}, "what the release before left is being removed"},
 		{"a Kubernetes Job that ran", pipeline.StageView{Kind: pipeline.KindRun, Status: pipeline.StageSucceeded, Environment: "live", Previous: "1a2b3c4d"}, ""},
 		{"deployed for the first time", pipeline.StageView{Name: "live", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0"}, "runs 3f2a91c0"},
+		{"deployed, and replaced since", pipeline.StageView{Name: "ship", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0", Previous: "1a2b3c4d", ReplacedBy: "!13 (9c1d2e3f)"},
+			"live ran 3f2a91c0 until !13 (9c1d2e3f) (was 1a2b3c4d)"},
 		{"deployed under another name", pipeline.StageView{Name: "ship", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0", Previous: "1a2b3c4d"}, "live runs 3f2a91c0 (was 1a2b3c4d)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

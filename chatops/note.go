@@ -31,6 +31,9 @@ func note(s pipeline.StageView) (Note, bool) {
 			return n, false
 		}
 		n.Text = "runs " + s.Now
+		if s.ReplacedBy != "" {
+			n.Text = "ran " + s.Now + " until " + Line(s.ReplacedBy, maxLabel)
+		}
 		if s.Environment != s.Name {
 			n.Text = Line(s.Environment, maxLabel) + " " + n.Text
 		}

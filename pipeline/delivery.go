@@ -238,6 +238,8 @@ type StageState struct {
 	Held int `json:"held,omitempty"`
 	// Changed: an attempt before this one changed the environment, and was not taken back.
 	Changed bool `json:"changed,omitempty"`
+	// ReplacedBy is what has brought another release since, for people; "" while this stage's runs.
+	ReplacedBy string `json:"replaced_by,omitempty"`
 	// Undo: the whole attempt goes back: a rollback stage, or a deploy that had succeeded
 	// and is undone because of what came after it.
 	Undo bool      `json:"undo,omitempty"`

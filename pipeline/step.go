@@ -102,6 +102,8 @@ func (s *stepper) apply(e Event) error {
 		s.superseded(e)
 	case KeepEnded:
 		s.keepEnded(e)
+	case Replaced:
+		s.replaced(e)
 	case Tick:
 		s.tick()
 	default:
@@ -304,8 +306,8 @@ func (s *stepper) report(before *Delivery) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
 	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
-		len(before.Decisions) == len(s.d.Decisions) {
-		return // a finished delivery says no more, unless people decide about it
+		len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
+		return // a finished delivery says no more, unless people decide about it, or could
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {

@@ -156,7 +156,7 @@ func (s *environmentStepper) returned(e LockReturned) {
 	if s.env.Holder == nil || !mine(*s.env.Holder) {
 		return
 	}
-	holder := *s.env.Holder
+	holder, current, unsure := *s.env.Holder, s.env.Current(), s.env.Unsure
 	s.env.Holder = nil
 	s.settle(e, holder)
 	if e.Emptied {
@@ -178,6 +178,24 @@ func (s *environmentStepper) returned(e LockReturned) {
 		if n := len(s.env.Releases); n > KeptReleases {
 			s.env.Releases = s.env.Releases[n-KeptReleases:]
 		}
+		s.tellReplaced(current, *e.Released, holder)
+		if unsure != nil && unsure.Of != e.Released.Delivery && unsure.Of != holder.Delivery {
+			s.send(unsure.Of, Replaced{Environment: s.env.Name, By: holder.Name})
+		}
+	}
+}
+
+// tellReplaced lets deliveries know whether what they brought runs. The one that changed it knows.
+func (s *environmentStepper) tellReplaced(was *Release, is Release, by Claim) {
+	if was != nil && was.ID == is.ID {
+		return
+	}
+	if was != nil && was.Delivery != by.Delivery {
+		s.send(was.Delivery, Replaced{Environment: s.env.Name, Release: was.ID, By: by.Name})
+	}
+	before := s.env.Releases[:len(s.env.Releases)-1]
+	if slices.ContainsFunc(before, func(r Release) bool { return r.ID == is.ID }) {
+		s.send(is.Delivery, Replaced{Environment: s.env.Name, Release: is.ID})
 	}
 }
 

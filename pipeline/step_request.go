@@ -284,13 +284,18 @@ func (d *Delivery) retryable() bool {
 	}
 }
 
-// Deployed tells that the delivery has changed an environment that it could take back.
-func (d *Delivery) Deployed() bool {
-	return slices.ContainsFunc(d.Stages, func(st StageState) bool { return st.deployed() })
+// mayGoBack tells that a rollback without further words has something to take back: what the delivery deployed last.
+func (d *Delivery) mayGoBack() bool {
+	for i := range slices.Backward(d.Stages) {
+		if st := &d.Stages[i]; st.brought() {
+			return st.ReplacedBy == ""
+		}
+	}
+	return false
 }
 
-// deployed also counts a stage whose own rollback has failed: what it brought may be there.
-func (st *StageState) deployed() bool {
+// brought tells that the stage has changed what runs. After its own rollback has failed it may have.
+func (st *StageState) brought() bool {
 	if st.Reason.Code == ReasonNotRolledBack {
 		return !st.Undo || st.Release != nil // else it is a rollback, which people try again
 	}
@@ -358,14 +363,18 @@ func (s *stepper) toRollBack(environment string) (*StageState, string) {
 	var names []string
 	for i := range slices.Backward(s.d.Stages) {
 		st := &s.d.Stages[i]
-		if !st.deployed() {
+		if !st.brought() {
 			continue
 		}
 		name := s.d.definition(s.plan, st).Environment()
-		if environment == "" || environment == name {
+		switch {
+		case environment != "" && environment != name:
+			names = append(names, name)
+		case st.ReplacedBy != "":
+			return nil, fmt.Sprintf("There is nothing to take back in %s: %s has brought another release since.", name, st.ReplacedBy)
+		default:
 			return st, ""
 		}
-		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return nil, "This delivery has changed nothing that could go back."

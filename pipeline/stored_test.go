@@ -184,7 +184,7 @@ func allEvents() []pipeline.Event {
 		&pipeline.DeploymentWritten{}, &pipeline.Enrolled{}, &pipeline.LockWanted{}, &pipeline.LockReturned{},
 		&pipeline.Departed{}, &pipeline.LockGranted{}, &pipeline.LockQueued{}, &pipeline.Superseded{},
 		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobStarted{}, &pipeline.JobRan{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
-		&pipeline.NoticeSent{}, &pipeline.KeepEnded{}, &pipeline.Proposed{}, &pipeline.Closed{}, &pipeline.TearDownStarted{},
+		&pipeline.NoticeSent{}, &pipeline.KeepEnded{}, &pipeline.Replaced{}, &pipeline.Proposed{}, &pipeline.Closed{}, &pipeline.TearDownStarted{},
 		&pipeline.MergeRequestSeen{}, &pipeline.TornDown{},
 	}
 }

@@ -64,6 +64,7 @@ type StageView struct {
 	Ran         *Ran      // how its Kubernetes Job ended
 	Previous    string    // short sha of what ran before, "" if nothing
 	Now         string    // short sha of what runs since, "" if nothing changed
+	ReplacedBy  string    // what has brought another release since, "" while Now runs
 	Aftermath   bool      // it follows how the delivery ended
 }
 
@@ -105,7 +106,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		Created: d.Created, Started: d.Started, Ended: d.Ended,
 		MayCancel:   d.notCancelable() == "",
 		MayRetry:    d.retryable() && (d.TearDownOf != "" || d.Closing.At.IsZero()),
-		MayRollback: d.Deployed() && d.Closing.At.IsZero(),
+		MayRollback: d.mayGoBack() && d.Closing.At.IsZero(),
 	}
 	if plan == nil {
 		return v
@@ -139,7 +140,7 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		Name: s.Name, Kind: def.Kind, Status: s.Status, Icon: s.Status.Icon(), Word: string(s.Status),
 		Reason: s.Reason.String(), Progress: s.Progress, Environment: def.Environment(), Needs: def.Needs,
 		Attempt: s.Attempt, Started: s.Started, Ended: s.Ended, Deadline: s.Deadline,
-		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran, Aftermath: def.Aftermath,
+		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran, ReplacedBy: s.ReplacedBy, Aftermath: def.Aftermath,
 	}
 	if sv.Progress == "" {
 		sv.Progress = s.doing()

@@ -81,8 +81,8 @@ func checkDelivery(t Taken) error {
 			case pipeline.Answer, pipeline.Identify, pipeline.StartRollback, pipeline.Send, pipeline.Remove,
 				pipeline.StartTearDown, pipeline.LookAtMergeRequest:
 			case pipeline.WriteNote, pipeline.WriteMessage:
-				if len(d.Decisions) == len(t.Before.Decisions) {
-					return fmt.Errorf("%s had ended, nobody decided anything, and it emits %s", d.ID, f.Key)
+				if len(d.Decisions) == len(t.Before.Decisions) && v.MayRollback == pipeline.NewView(t.Plan, t.Before).MayRollback {
+					return fmt.Errorf("%s had ended, nobody decided anything or can decide otherwise now, and it emits %s", d.ID, f.Key)
 				}
 			default:
 				return fmt.Errorf("%s had ended, and emits %s", d.ID, f.Key)

@@ -269,6 +269,10 @@ func event(e pipeline.Event, name Names) string {
 		}
 	case pipeline.MergeRequestSeen:
 		words += fmt.Sprintf(" open: %t", e.Open)
+	case pipeline.Replaced:
+		if words += fmt.Sprintf(" %s by %s", e.Environment, e.By); e.By == "" {
+			words = "runs again"
+		}
 	case pipeline.KeepEnded:
 		words += " " + release(&e.Release)
 	case pipeline.Checked:
