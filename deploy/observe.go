@@ -3,8 +3,11 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -66,6 +69,7 @@ type watching struct {
 	since    map[string]time.Time // when each trouble that is there began
 	standing string               // of those without a deadline of their own, as text to compare
 	moved    time.Time            // when that changed
+	lacking  map[types.UID]lack   // pods that the cluster may refuse
 	finished time.Time            // when all workloads said that they are rolled out, zero if they don't
 }
 
@@ -97,6 +101,12 @@ func (w *watching) run(ctx context.Context, owner Owner) error {
 		case <-timer.C:
 		}
 		done, failed, again := w.judge(time.Now())
+		if failed != nil && failed.key == podless {
+			if failed = w.refused(ctx); failed == nil {
+				w.since[podless] = time.Now() // and then it is looked again
+				done, failed, again = w.judge(time.Now())
+			}
+		}
 		switch {
 		case failed != nil:
 			return w.failure(ctx, *failed)
@@ -190,6 +200,7 @@ func (w *watching) look(now time.Time) ([]standing, []trouble) {
 	var all []standing
 	var ofPods, ofWorkloads []trouble
 	var slow []string
+	var lacking []trouble
 	for i, o := range w.objects {
 		workload := Workload{}
 		if i < len(w.last.Workloads) {
@@ -217,10 +228,14 @@ func (w *watching) look(now time.Time) ([]standing, []trouble) {
 			if workload.Deployment == nil {
 				slow = append(slow, o.Title()+" "+s.words)
 			}
+			if lacksPods(workload) && len(lacking) == 0 {
+				const looks = 3 // while refusals are waited out
+				lacking = append(lacking, trouble{key: podless, patience: w.patience.Refused / looks})
+			}
 		}
 		all = append(all, s)
 	}
-	return all, append(w.explained(ofPods, ofWorkloads), w.stalled(slow, now)...)
+	return all, slices.Concat(w.explained(ofPods, ofWorkloads), w.stalled(slow, now), lacking)
 }
 
 // explained puts the troubles of pods first. Once a deadline has passed, there is no more patience with them.

@@ -302,7 +302,7 @@ func (s *stepper) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) 
 // report emits what tells people, if something that they see has changed.
 func (s *stepper) report(before *Delivery) {
 	was, is := NewView(s.plan, before), NewView(s.plan, s.d)
-	if s.d.Status == StatusNone || s.d.Status == StatusLoading || reflect.DeepEqual(was, is) {
+	if s.d.Status == StatusNone || s.d.Status == StatusLoading || !s.news(before, was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
 	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
@@ -325,6 +325,28 @@ func (s *stepper) report(before *Delivery) {
 		}
 		s.reportStage(st, before)
 	}
+}
+
+// news tells that people have something to read. What a stage does for a moment, between two things that people wait for,
+// is shown by whoever looks then, and is worth no edit of its own: the end of it is.
+func (s *stepper) news(before *Delivery, was, is View) bool {
+	stages := slices.Clone(is.Stages)
+	for i := range stages {
+		now := &stages[i]
+		st, old := s.d.Stage(now.Name), before.Stage(now.Name)
+		if i >= len(was.Stages) || old == nil || old.Status != st.Status || old.Attempt != st.Attempt || st.Status.Finished() {
+			continue
+		}
+		switch {
+		case st.Phase == PhaseRetiring && old.Phase != PhaseRetiring:
+			stages[i] = was.Stages[i] // the release before can't have the traffic back any more, and goes
+			is.MayRollback, is.MayPromote = was.MayRollback, was.MayPromote
+		case now.Progress == st.doing():
+			now.Progress = was.Stages[i].Progress
+		}
+	}
+	is.Stages = stages
+	return !reflect.DeepEqual(was, is)
 }
 
 // reportStage keeps the stage's commit status and GitLab deployment true.
