@@ -54,7 +54,9 @@ func made(t *testing.T, address string, limits wire.Limits) *Source {
 
 func TestTheSuiteOfSources(t *testing.T) {
 	metricstest.Run(t, metricstest.Vendor{
-		New:   func(t *testing.T, address string, limits wire.Limits) metrics.Sampler { return made(t, address+"/e/abc/", limits) },
+		New: func(t *testing.T, address string, limits wire.Limits) metrics.Sampler {
+			return made(t, address+"/e/abc/", limits)
+		},
 		Query: "shop.errors:splitBy():sum", Secrets: []string{token}, Answer: query,
 		Refusal: func(words string) metricstest.Reply {
 			return metricstest.Reply{Status: 400, Body: `{"error":{"code":400,"message":"Constraints violated.","constraintViolations":[{"path":"metricSelector","message":"` + words + `"}]}}`}

@@ -41,6 +41,7 @@ type Reply struct {
 	Status int    // 200 where 0
 	Type   string // application/json where ""
 	Body   string
+	Header map[string]string
 }
 
 // World is what a double has measured.
@@ -143,6 +144,9 @@ func send(w http.ResponseWriter, r Reply) {
 	if r.Status == 0 {
 		r.Status = http.StatusOK
 	}
+	for name, value := range r.Header {
+		w.Header().Set(name, value)
+	}
 	w.Header().Set("Content-Type", r.Type)
 	w.WriteHeader(r.Status)
 	_, _ = io.WriteString(w, r.Body)
@@ -194,7 +198,22 @@ func echo(w http.ResponseWriter, r *http.Request, v *Vendor, _ Reply) {
 // Serve answers everything alike, and returns the address.
 func Serve(t *testing.T, r Reply) string {
 	t.Helper()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { send(w, r) }))
+	return ServeFunc(t, func(*http.Request, []byte) Reply { return r })
+}
+
+// ServeFunc answers one request after the other, and returns the address.
+func ServeFunc(t *testing.T, answer func(*http.Request, []byte) Reply) string {
+	t.Helper()
+	var mu sync.Mutex
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client is gone
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		send(w, answer(r, body))
+	}))
 	t.Cleanup(server.Close)
 	return server.URL
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/url"
@@ -35,9 +36,10 @@ type Options struct {
 
 	// System is what words call it; Prometheus where "".
 	System string
-	// Internet, Sign and Said are for what is reached otherwise; see wire.Options.
+	// Internet and Sign are for what is reached otherwise; see wire.Options.
 	Internet bool
 	Sign     func(req *http.Request, body []byte) error
+	ByGET    bool // it takes no POST
 }
 
 // Source is one Prometheus. It may be used concurrently.
@@ -79,7 +81,26 @@ func New(o Options) (*Source, error) {
 	if o.Page == "" && o.Sign == nil {
 		o.Page = o.URL
 	}
+	if o.ByGET {
+		client = getter{client}
+	}
 	return &Source{api: v1.NewAPI(client), wire: w, system: o.System, page: strings.TrimRight(o.Page, "/")}, nil
+}
+
+// getter turns forms that are posted into addresses that are got.
+type getter struct{ api.Client }
+
+func (g getter) Do(ctx context.Context, req *http.Request) (*http.Response, []byte, error) {
+	if req.Method == http.MethodPost && req.Body != nil {
+		form, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the question: %w", err)
+		}
+		req = req.Clone(ctx)
+		req.Method, req.URL.RawQuery, req.Body, req.GetBody, req.ContentLength = http.MethodGet, string(form), nil, nil, 0
+		req.Header.Del("Content-Type")
+	}
+	return g.Client.Do(ctx, req)
 }
 
 // Number asks for the value that the query has now, by Prometheus' own clock: a scalar, or a vector of one sample.

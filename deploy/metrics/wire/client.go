@@ -127,6 +127,11 @@ func checkAddress(o Options) error {
 	return nil
 }
 
+// Secure refuses an address that is not https, unless it is this machine itself.
+func Secure(system, address string) error {
+	return checkAddress(Options{System: system, URL: address, Internet: true})
+}
+
 // here says whether the host is this machine itself, by its literal name.
 func here(host string) bool {
 	if host == "localhost" {
