@@ -263,6 +263,8 @@ type StageState struct {
 	Begun *StartedJob `json:"begun,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
+	// Analysis of a canary stage.
+	Analysis *Analysis `json:"analysis,omitempty"`
 }
 
 // StartedJob is a Kubernetes Job that was made, and that the cluster tells from another one of its name by the UID.

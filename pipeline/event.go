@@ -349,6 +349,10 @@ func (Departed) EventKind() string          { return "departed" }
 func (LockGranted) EventKind() string       { return "lock-granted" }
 func (LockQueued) EventKind() string        { return "lock-queued" }
 func (Superseded) EventKind() string        { return "superseded" }
+func (Paired) EventKind() string            { return "paired" }
+func (Weighed) EventKind() string           { return "weighed" }
+func (Sampled) EventKind() string           { return "sampled" }
+func (PairEnded) EventKind() string         { return "pair-ended" }
 
 // EncodeEvent is the stored form of an event.
 func EncodeEvent(e Event) (kind string, data []byte, err error) {
@@ -455,6 +459,14 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[LockQueued](data)
 	case "superseded":
 		return decodeAs[Superseded](data)
+	case "paired":
+		return decodeAs[Paired](data)
+	case "weighed":
+		return decodeAs[Weighed](data)
+	case "sampled":
+		return decodeAs[Sampled](data)
+	case "pair-ended":
+		return decodeAs[PairEnded](data)
 	default:
 		return nil, errUnknownKind
 	}

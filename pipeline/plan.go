@@ -117,6 +117,7 @@ type StageKind string
 
 const (
 	KindDeploy    StageKind = "deploy"
+	KindCanary    StageKind = "canary"
 	KindJudgement StageKind = "judgement"
 	KindWait      StageKind = "wait"
 	KindJob       StageKind = "job"
@@ -151,6 +152,7 @@ type Stage struct {
 	Checks []Check `json:"checks,omitempty"`
 
 	Deploy    *Deploy    `json:"deploy,omitempty"`
+	Canary    *Canary    `json:"canary,omitempty"`
 	Judgement *Judgement `json:"judgement,omitempty"`
 	Wait      *Wait      `json:"wait,omitempty"`
 	Job       *Job       `json:"job,omitempty"`
@@ -166,6 +168,8 @@ func (s Stage) Environment() string {
 	switch {
 	case s.Deploy != nil:
 		return s.Deploy.Environment
+	case s.Canary != nil:
+		return s.Canary.Environment
 	case s.Rollback != nil:
 		return s.Rollback.Environment
 	case s.Run != nil:

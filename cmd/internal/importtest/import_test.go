@@ -17,7 +17,7 @@ const module = "gitlab.com/slipway-cd/slipway/"
 // ours lists, for each package, which packages of this module it may import. A path
 // that ends in /... covers what is below it; "*" allows everything.
 var ours = map[string][]string{
-	"pipeline":                       {"pipeline/policy"},
+	"pipeline":                       {"pipeline/policy", "pipeline/canary"},
 	"pipeline/policy":                {},
 	"pipeline/canary":                {},
 	"pipeline/spec":                  {"pipeline", "pipeline/policy"},
