@@ -46,6 +46,9 @@ type (
 		Stage     string `json:"stage"`
 		Attempt   int    `json:"attempt"`
 		ReleaseID string `json:"release_id"`
+		// Images are those of the canary that went before, with their digests: what was tested is what
+		// is deployed.
+		Images []Image `json:"images,omitempty"`
 	}
 	// Observe watches a rollout to its end. Outcome: RolledOut; Progressed between.
 	Observe struct {

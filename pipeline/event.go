@@ -271,6 +271,8 @@ type (
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.
 		Why string `json:"why,omitempty"`
+		// Compare is the release that a canary asked to be compared with; Why says why there is none.
+		Compare *Release `json:"compare,omitempty"`
 		// Releases are all that are remembered, for a stage that removes the environment.
 		Releases []Release `json:"releases,omitempty"`
 	}
