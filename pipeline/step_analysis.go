@@ -221,7 +221,7 @@ func (a *Analysis) held() bool {
 // stepOfWeights is which of the weights is due, -1 if there are none.
 func (a *Analysis) stepOfWeights(c *Canary, now time.Time) int {
 	n := len(c.Weights)
-	if n == 0 || c.Lifetime <= 0 {
+	if n == 0 || c.past() || c.Lifetime <= 0 {
 		return -1
 	}
 	part := c.Lifetime / time.Duration(n)
