@@ -247,7 +247,8 @@ type StageState struct {
 	// LastJob is the job of the attempt before, which a further attempt retries.
 	LastJob int64 `json:"last_job,omitempty"`
 	Looks   int   `json:"looks,omitempty"` // at the job, so that each gets a key of its own
-	// Ending is what the stage becomes when its rollback is done, or its apply has come back.
+	// Ending is what the stage becomes when its rollback is done, its apply has come back, or its
+	// pair is gone: then pending stands for another attempt.
 	Ending StageStatus `json:"ending,omitempty"`
 	// Checks are how the stage's checks stand, in the order of the plan.
 	Checks []CheckState `json:"checks,omitempty"`
@@ -263,6 +264,8 @@ type StageState struct {
 	Begun *StartedJob `json:"begun,omitempty"`
 	// Outcome of the Kubernetes Job that a run stage ran.
 	Ran *Ran `json:"ran,omitempty"`
+	// Analysis of a canary stage.
+	Analysis *Analysis `json:"analysis,omitempty"`
 }
 
 // StartedJob is a Kubernetes Job that was made, and that the cluster tells from another one of its name by the UID.
@@ -296,6 +299,10 @@ const (
 	PhaseClearing   Phase = "clearing"  // what was undone is being removed
 	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
 	PhaseRemoving   Phase = "removing"  // all that is in the environment is being removed
+	PhasePairing    Phase = "pairing"   // baseline and canary are being created
+	PhaseWarming    Phase = "warming"   // they run, and what they do is not judged yet
+	PhaseAnalysing  Phase = "analysing" // they are compared; people are asked here, too
+	PhaseUnpairing  Phase = "unpairing" // they are being removed
 )
 
 // JobHandle is the GitLab job that a stage plays.

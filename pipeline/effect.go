@@ -46,6 +46,9 @@ type (
 		Stage     string `json:"stage"`
 		Attempt   int    `json:"attempt"`
 		ReleaseID string `json:"release_id"`
+		// Images are those of the canary that went before, with their digests: what was tested is what
+		// is deployed.
+		Images []Image `json:"images,omitempty"`
 	}
 	// Observe watches a rollout to its end. Outcome: RolledOut; Progressed between.
 	Observe struct {
@@ -252,6 +255,10 @@ func (WriteDeployment) ActionKind() string    { return "write-deployment" }
 func (Answer) ActionKind() string             { return "answer" }
 func (Withdraw) ActionKind() string           { return "withdraw" }
 func (Send) ActionKind() string               { return "send" }
+func (StartPair) ActionKind() string          { return "start-pair" }
+func (WeighPair) ActionKind() string          { return "weigh-pair" }
+func (Measure) ActionKind() string            { return "measure" }
+func (EndPair) ActionKind() string            { return "end-pair" }
 
 // EncodeAction is the stored form of an action.
 func EncodeAction(a Action) (kind string, data []byte, err error) {
@@ -334,6 +341,14 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[Answer](data)
 	case "ask":
 		return actionAs[Ask](data)
+	case "start-pair":
+		return actionAs[StartPair](data)
+	case "weigh-pair":
+		return actionAs[WeighPair](data)
+	case "measure":
+		return actionAs[Measure](data)
+	case "end-pair":
+		return actionAs[EndPair](data)
 	default:
 		return nil, errUnknownKind
 	}
@@ -415,6 +430,14 @@ func StageOf(a Action) (stage string, attempt int) {
 	case RunJob:
 		return a.Stage, a.Attempt
 	case WatchJob:
+		return a.Stage, a.Attempt
+	case StartPair:
+		return a.Stage, a.Attempt
+	case WeighPair:
+		return a.Stage, a.Attempt
+	case Measure:
+		return a.Stage, a.Attempt
+	case EndPair:
 		return a.Stage, a.Attempt
 	case TearDown:
 		return a.Stage, a.Attempt

@@ -271,6 +271,8 @@ type (
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.
 		Why string `json:"why,omitempty"`
+		// Compare is the release that a canary asked to be compared with; Why says why there is none.
+		Compare *Release `json:"compare,omitempty"`
 		// Releases are all that are remembered, for a stage that removes the environment.
 		Releases []Release `json:"releases,omitempty"`
 	}
@@ -349,6 +351,10 @@ func (Departed) EventKind() string          { return "departed" }
 func (LockGranted) EventKind() string       { return "lock-granted" }
 func (LockQueued) EventKind() string        { return "lock-queued" }
 func (Superseded) EventKind() string        { return "superseded" }
+func (Paired) EventKind() string            { return "paired" }
+func (Weighed) EventKind() string           { return "weighed" }
+func (Sampled) EventKind() string           { return "sampled" }
+func (PairEnded) EventKind() string         { return "pair-ended" }
 
 // EncodeEvent is the stored form of an event.
 func EncodeEvent(e Event) (kind string, data []byte, err error) {
@@ -455,6 +461,14 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[LockQueued](data)
 	case "superseded":
 		return decodeAs[Superseded](data)
+	case "paired":
+		return decodeAs[Paired](data)
+	case "weighed":
+		return decodeAs[Weighed](data)
+	case "sampled":
+		return decodeAs[Sampled](data)
+	case "pair-ended":
+		return decodeAs[PairEnded](data)
 	default:
 		return nil, errUnknownKind
 	}

@@ -155,6 +155,14 @@ func (s *stepper) applyToStage(e Event) error {
 		s.jobSeen(e)
 	case JobChanged:
 		s.jobChanged(e)
+	case Paired:
+		s.paired(e)
+	case Weighed:
+		s.weighed(e)
+	case Sampled:
+		s.sampled(e)
+	case PairEnded:
+		s.pairEnded(e)
 	default:
 		return errors.New("a delivery does not understand it")
 	}
@@ -280,6 +288,7 @@ func (s *stepper) wake() time.Time {
 			sooner(st.Deadline)
 			sooner(st.LookAt)
 			sooner(st.nextCheck())
+			sooner(s.nextOfCanary(st))
 		}
 	}
 	if !wake.After(s.now) {
@@ -421,6 +430,10 @@ func (d *Delivery) clone() Delivery {
 	c.Stages = slices.Clone(d.Stages)
 	for i := range c.Stages {
 		c.Stages[i].Checks = slices.Clone(d.Stages[i].Checks)
+		if a := d.Stages[i].Analysis; a != nil {
+			analysis := *a // its history is only ever replaced
+			c.Stages[i].Analysis = &analysis
+		}
 	}
 	c.Decisions = slices.Clone(d.Decisions)
 	c.Requests = slices.Clone(d.Requests)

@@ -257,6 +257,9 @@ func (s *environmentStepper) tellGranted() {
 	if c.Down {
 		granted.Releases = s.env.Releases
 	}
+	if c.Compare != "" {
+		granted.Compare, granted.Why = s.compared(c.Compare)
+	}
 	s.send(c.Delivery, granted)
 }
 
@@ -292,6 +295,21 @@ func (s *environmentStepper) target(c Claim) (to *Release, why string) {
 		return nil, fmt.Sprintf("%s remembers no release %s", s.env.Name, c.To)
 	}
 	return nil, ""
+}
+
+// compared is the release with which a canary wants to be compared: never one that has failed,
+// because its pods get traffic again. If there is none it is nil, and why says why.
+func (s *environmentStepper) compared(name string) (with *Release, why string) {
+	for _, r := range slices.Backward(s.env.Releases) {
+		switch {
+		case !r.named(name):
+		case s.env.bad(r):
+			return nil, fmt.Sprintf("release %s of %s has failed or was rolled back, and nothing is compared with it", Short(r.SHA), s.env.Name)
+		default:
+			return &r, ""
+		}
+	}
+	return nil, fmt.Sprintf("%s remembers no release %s to compare with", s.env.Name, name)
 }
 
 // clearKept lets the releases go whose time to be looked at is over, and the oldest of too many.

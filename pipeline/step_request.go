@@ -122,9 +122,8 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	}
 	if r.What == VerbReject {
 		s.decide(r, st.Name, st.Attempt, p, a.Rule)
-		s.end(st, StageRejected, Reason{Code: ReasonRejected, Who: p.Label(), Detail: r.Reason})
 		s.answer(r, true, "")
-		s.consequence(st, def)
+		s.rejected(st, def, Reason{Code: ReasonRejected, Who: p.Label(), Detail: r.Reason})
 		return ""
 	}
 	var by []string
@@ -138,11 +137,30 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	}
 	s.decide(r, st.Name, st.Attempt, p, a.Rule)
 	by = append(by, p.Label())
-	if len(by) >= max(def.Judgement.Quorum, 1) {
-		s.worked(st, def, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
+	if len(by) >= max(def.Question().Quorum, 1) {
+		s.approved(st, def, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
 	}
 	s.answer(r, true, "")
 	return ""
+}
+
+// approved: enough people said yes.
+func (s *stepper) approved(st *StageState, def Stage, reason Reason) {
+	if def.Kind == KindCanary {
+		s.unpair(st, StageSucceeded, reason)
+		return
+	}
+	s.worked(st, def, reason)
+}
+
+// rejected: somebody said no.
+func (s *stepper) rejected(st *StageState, def Stage, reason Reason) {
+	if def.Kind == KindCanary {
+		s.unpair(st, StageRejected, reason)
+		return
+	}
+	s.end(st, StageRejected, reason)
+	s.consequence(st, def)
 }
 
 func (s *stepper) facts() policy.Facts {
@@ -311,6 +329,9 @@ func (s *stepper) rollback(r Request, p policy.Person) string {
 	}
 	st, refusal := s.toRollBack(firstNonEmpty(r.Environment, r.Argument))
 	if refusal != "" {
+		if st := s.d.liveCanary(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && r.Release == "" && s.d.notCancelable() == "" {
+			return s.endCanary(st, r, p)
+		}
 		return refusal
 	}
 	environment := s.d.definition(s.plan, st).Environment()

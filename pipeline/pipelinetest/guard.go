@@ -13,6 +13,7 @@ import (
 type guard struct {
 	keys      map[string]bool
 	histories map[string][]Taken
+	pairs     map[string]bool // of canaries, that are in the cluster
 	seeds     map[string]pipeline.Environment
 }
 
@@ -36,6 +37,12 @@ func (g *guard) check(w *World, t Taken) error {
 		if err := checkDelivery(t); err != nil {
 			return fmt.Errorf("after %s: %w", t.Event.EventKind(), err)
 		}
+		if err := g.checkCanaries(t); err != nil {
+			return fmt.Errorf("after %s: %w", t.Event.EventKind(), err)
+		}
+	}
+	if err := w.checkMeasures(); err != nil {
+		return err
 	}
 	return w.checkCluster()
 }

@@ -17,12 +17,12 @@ const module = "gitlab.com/slipway-cd/slipway/"
 // ours lists, for each package, which packages of this module it may import. A path
 // that ends in /... covers what is below it; "*" allows everything.
 var ours = map[string][]string{
-	"pipeline":                       {"pipeline/policy"},
+	"pipeline":                       {"pipeline/policy", "pipeline/canary"},
 	"pipeline/policy":                {},
 	"pipeline/canary":                {},
-	"pipeline/spec":                  {"pipeline", "pipeline/policy"},
+	"pipeline/spec":                  {"pipeline", "pipeline/canary", "pipeline/policy"},
 	"pipeline/engine":                {"pipeline", "store"},
-	"pipeline/pipelinetest":          {"pipeline", "pipeline/policy", "pipeline/spec", "pipeline/engine", "store"},
+	"pipeline/pipelinetest":          {"pipeline", "pipeline/canary", "pipeline/policy", "pipeline/spec", "pipeline/engine", "store"},
 	"store":                          {},
 	"store/boltstore":                {"store"},
 	"store/storetest":                {"store"},
