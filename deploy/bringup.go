@@ -395,7 +395,7 @@ func (p place) removeBehind(ctx context.Context, arr arrangement) ([]string, err
 	return removed, until(ctx, "pods without traffic are still being removed", func() (bool, error) {
 		pods, err := p.Cluster.List(ctx, corev1.SchemeGroupVersion.WithKind("Pod"), LabelVersion)
 		left := slices.ContainsFunc(pods, func(pod *unstructured.Unstructured) bool {
-			return behind(pod.GetLabels()) && pod.GetDeletionTimestamp() == nil
+			return behind(pod.GetLabels()) && pod.GetLabels()[LabelPair] == "" && pod.GetDeletionTimestamp() == nil
 		})
 		return !left, err
 	})
@@ -403,7 +403,7 @@ func (p place) removeBehind(ctx context.Context, arr arrangement) ([]string, err
 
 // versions are the environment's blue-green Deployments.
 func (p place) versions(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	return p.Cluster.List(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), labels.Set(p.owner.Labels()).String()+","+LabelVersion)
+	return p.Cluster.List(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), labels.Set(p.owner.Labels()).String()+","+LabelVersion+",!"+LabelPair)
 }
 
 // until asks again and again, and leaves it to another try after a while.
