@@ -87,20 +87,27 @@ func (e *Executor) endPair(ctx context.Context, t *pipeline.Task, a pipeline.End
 	for attempt := range a.Attempt {
 		own[pairID(t.Delivery.ID, a.Stage, attempt+1)] = true
 	}
-	if err := where.takeOutAll(ctx, routesOf(t, a), own); err != nil {
-		return nil, err
+	remove := func() ([]string, error) {
+		if err := where.takeOutAll(ctx, routesOf(t, a), own); err != nil {
+			return nil, err
+		}
+		return where.removePairs(ctx, func(id string) bool { return own[id] })
 	}
-	removed, err := where.removePairs(ctx, func(id string) bool { return own[id] })
+	removed, err := remove()
+	if err == nil && t.Attempt < 2 && !answered(t, a.Stage) {
+		// Whoever was creating the pair has just been told to leave it, and their call may still arrive.
+		if err = pause(ctx, lateCall); err == nil {
+			var late []string
+			late, err = remove()
+			removed = append(removed, late...)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	if len(removed) > 0 {
 		e.Logger.InfoContext(ctx, "removed a baseline and a canary", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 			"cluster", where.Name, "namespace", where.Namespace, "removed", removed)
-	}
-	if t.Attempt < 2 && !answered(t, a.Stage) {
-		// Whoever was creating the pair has just been told to leave it, and their call may still arrive.
-		return nil, &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it is looked once more for what is left of the pair", After: lateCall}
 	}
 	return pipeline.PairEnded{Stage: a.Stage, Attempt: a.Attempt, Removed: removed}, nil
 }

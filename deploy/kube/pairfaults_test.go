@@ -1,6 +1,7 @@
 package kube_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy"
@@ -204,14 +207,10 @@ func TestEndingWhatIsNotThere(t *testing.T) {
 		w.commit("aaaa1111", service+deployment("shop:1", 1, ""))
 		w.commit("bbbb2222", service+deployment("shop:2", 1, ""))
 		one := w.deliver("aaaa1111", nil)
-		end := pipeline.EndPair{Stage: canaryStage, Attempt: 1, Environment: "production", Stable: &one}
-		if _, err := w.do("bbbb2222", end); err == nil {
-			t.Error("a call that is still under way isn't waited for")
-		} else {
-			w.wantsLater(err, pipeline.ReasonOther, "looked once more")
-		}
-		if removed := w.endPair("bbbb2222"); len(removed) > 0 {
-			t.Errorf("removed %q", removed)
+		for range 2 {
+			if removed := w.endPair("bbbb2222"); len(removed) > 0 {
+				t.Errorf("removed %q", removed)
+			}
 		}
 		p := w.pairUp("bbbb2222", one)
 		deployments := w.admin.AppsV1().Deployments(w.namespace)
@@ -225,6 +224,49 @@ func TestEndingWhatIsNotThere(t *testing.T) {
 		}
 		w.wantDeployments()
 	})
+}
+
+// TestACallThatArrivesLateLeavesNoPair: whoever was creating the pair has been told to leave it, and the cluster hears of
+// it after the pair was ended.
+func TestACallThatArrivesLateLeavesNoPair(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.canary = &pipeline.Canary{Instances: 1}
+		w.commit("aaaa1111", service+deployment("shop:1", 1, ""))
+		w.commit("bbbb2222", service+deployment("shop:2", 1, ""))
+		one := w.deliver("aaaa1111", nil)
+		late := w.only(w.pairUp("bbbb2222", one).Canary)
+		late.ResourceVersion, late.UID = "", ""
+		w.endPair("bbbb2222")
+		w.await("all of the pair to be gone", func() bool { return len(w.pods(deploy.TrackCanary)) == 0 })
+		w.mortal = func(c deploy.Cluster) deploy.Cluster {
+			return &lateCall{Cluster: c, arrive: func() {
+				if _, err := w.admin.AppsV1().Deployments(w.namespace).Create(t.Context(), late, metav1.CreateOptions{}); err != nil {
+					t.Error(err)
+				}
+			}}
+		}
+		ended := w.must("bbbb2222", pipeline.EndPair{Stage: canaryStage, Attempt: 1, Environment: "production", Stable: &one}).(pipeline.PairEnded)
+		if !slices.Equal(ended.Removed, []string{"Deployment " + late.Name}) {
+			t.Errorf("removed %q", ended.Removed)
+		}
+		w.mortal = nil
+		w.wantDeployments("shop")
+	})
+}
+
+// lateCall lets a call arrive when the first look is over, which lists the Deployments of a pair, and then its Services.
+type lateCall struct {
+	deploy.Cluster
+	lists  int
+	arrive func()
+}
+
+func (l *lateCall) List(ctx context.Context, kind schema.GroupVersionKind, selector string) ([]*unstructured.Unstructured, error) {
+	list, err := l.Cluster.List(ctx, kind, selector)
+	if l.lists++; l.lists == 2 {
+		l.arrive()
+	}
+	return list, err
 }
 
 // TestThePairWaitsForAClusterThatIsAway: each action says so, and goes on afterwards.
