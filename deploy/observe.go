@@ -66,6 +66,7 @@ type watching struct {
 
 	last     Picture
 	seen     bool
+	stand    []standing           // of the workloads, when they were last judged
 	since    map[string]time.Time // when each trouble that is there began
 	standing string               // of those without a deadline of their own, as text to compare
 	moved    time.Time            // when that changed
@@ -75,9 +76,23 @@ type watching struct {
 
 // run returns nil when everything is rolled out.
 func (w *watching) run(ctx context.Context, owner Owner) error {
+	return watch(ctx, w.cluster, w.objects, owner, w.see, func(ctx context.Context, now time.Time) (bool, time.Duration, error) {
+		done, failed, again := w.decide(ctx, now)
+		if failed != nil {
+			return false, 0, w.failure(ctx, *failed)
+		}
+		return done, again, nil
+	})
+}
+
+// watch hands on how workloads are, and has it judged whenever that has changed or the time has come that the judge named,
+// until it is done or has failed.
+func watch(ctx context.Context, cluster Cluster, objects []manifest.Object, owner Owner, see func(Picture),
+	judge func(ctx context.Context, now time.Time) (done bool, again time.Duration, err error),
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pictures, err := w.cluster.Watch(ctx, w.objects, owner)
+	pictures, err := cluster.Watch(ctx, objects, owner)
 	if err != nil {
 		return err
 	}
@@ -97,24 +112,28 @@ func (w *watching) run(ctx context.Context, owner Owner) error {
 			if p.Err != nil {
 				return p.Err
 			}
-			w.see(p)
+			see(p)
 		case <-timer.C:
 		}
-		done, failed, again := w.judge(time.Now())
-		if failed != nil && failed.key == podless {
-			if failed = w.refused(ctx); failed == nil {
-				w.since[podless] = time.Now() // and then it is looked again
-				done, failed, again = w.judge(time.Now())
-			}
-		}
-		switch {
-		case failed != nil:
-			return w.failure(ctx, *failed)
-		case done:
-			return nil
+		done, again, err := judge(ctx, time.Now())
+		if done || err != nil {
+			return err
 		}
 		timer.Reset(again)
 	}
+}
+
+// decide judges, and asks the cluster where only its events tell why there are no pods.
+func (w *watching) decide(ctx context.Context, now time.Time) (done bool, failed *trouble, again time.Duration) {
+	done, failed, again = w.judge(now)
+	if failed == nil || failed.key != podless {
+		return done, failed, again
+	}
+	if failed = w.refused(ctx); failed != nil {
+		return false, failed, 0
+	}
+	w.since[podless] = now // and then it is looked again
+	return w.judge(now)
 }
 
 // see keeps the newest picture. One that only tells of trouble keeps the workloads of the one before.
@@ -141,6 +160,7 @@ func (w *watching) judge(now time.Time) (done bool, failed *trouble, again time.
 		return false, nil, again
 	}
 	all, troubles := w.look(now)
+	w.stand = all
 	present := map[string]bool{}
 	for i := range troubles {
 		t := &troubles[i]

@@ -431,7 +431,10 @@ type Release struct {
 	Strategy Strategy `json:"strategy,omitempty"`
 	// Version tells a blue-green release from others in the cluster: the end of its
 	// Deployments' names, and a label of their pods. "" otherwise.
-	Version    string        `json:"version,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Apart: a blue-green release whose Deployments and disruption budgets leave out the pods of a canary stage. Those
+	// of older ones don't, and a Deployment's selector can't be changed.
+	Apart      bool          `json:"apart,omitempty"`
 	Traffic    *Traffic      `json:"traffic,omitempty"`
 	Prune      Prune         `json:"prune,omitempty"`
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`
