@@ -61,7 +61,9 @@ type Note struct {
 	Icon  string
 	Stage Fragment
 	Text  string
-	Log   []string // the last lines of what failed, as they were written
+	Until time.Time // follows the text, in the reader's own time; zero if it says all
+	More  string    // follows that
+	Log   []string  // the last lines of what failed, as they were written
 }
 
 // Question is a judgement that waits for people.

@@ -59,17 +59,23 @@ func TestStagesSaySomethingOnlyIfThereIsSomething(t *testing.T) {
 		{"on standby", pipeline.StageView{
 			Status: pipeline.StageRunning, Previous: "1a2b3c4d", Standby: time.Date(2026, 3, 2, 14, 5, 0, 0, time.UTC), Progress: "not shown",
 			Checks: []pipeline.CheckView{{Name: "smoke", Icon: "✅", Word: "passed", Saw: "all well"}, {Name: "error rate", Icon: "🔵", Word: "running, 1 failed", Saw: "it is 0.2"}, {Name: "load", Icon: "🔵", Word: "running"}},
-		}, "the traffic has moved; 1a2b3c4d is on standby until 14:05 UTC; checks: smoke ✅, error rate 🔵 (running, 1 failed: it is 0.2), load 🔵"},
+		}, "the traffic has moved; 1a2b3c4d is on standby [until 14:05 UTC] checks: smoke ✅, error rate 🔵 (running, 1 failed: it is 0.2), load 🔵"},
 		{"checks alone", pipeline.StageView{Status: pipeline.StageRunning, Checks: []pipeline.CheckView{{Name: "smoke", Icon: "🔵", Word: "running"}}}, "checks: smoke 🔵"},
 		{"all is checked", pipeline.StageView{Status: pipeline.StageRunning, Progress: "what the release before left is being removed", Checks: []pipeline.CheckView{{Name: "smoke", Icon: "✅", Word: "passed"}}}, "what the release before left is being removed"},
 		{"a Kubernetes Job that ran", pipeline.StageView{Kind: pipeline.KindRun, Status: pipeline.StageSucceeded, Environment: "live", Previous: "1a2b3c4d"}, ""},
 		{"deployed for the first time", pipeline.StageView{Name: "live", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0"}, "runs 3f2a91c0"},
+		{"deployed, and replaced since", pipeline.StageView{Name: "ship", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0", Previous: "1a2b3c4d", ReplacedBy: "!13 (9c1d2e3f)"},
+			"live ran 3f2a91c0 until !13 (9c1d2e3f) (was 1a2b3c4d)"},
 		{"deployed under another name", pipeline.StageView{Name: "ship", Environment: "live", Status: pipeline.StageSucceeded, Now: "3f2a91c0", Previous: "1a2b3c4d"}, "live runs 3f2a91c0 (was 1a2b3c4d)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := ""
 			if n, ok := note(c.stage); ok {
 				got = n.Text
+				if !n.Until.IsZero() {
+					got += n.Until.Format(" [until 15:04 UTC] ")
+				}
+				got += n.More
 			}
 			if got != c.want {
 				t.Errorf("got %q, want %q", got, c.want)

@@ -15,7 +15,9 @@ func note(s pipeline.StageView) (Note, bool) {
 	progress := Line(s.Progress, maxWords)
 	switch s.Status {
 	case pipeline.StageRunning:
-		n.Text = firstOf(checking(s), progress, reason, "running")
+		if !n.checking(s) {
+			n.Text = firstOf(progress, reason, "running")
+		}
 	case pipeline.StageRollingBack:
 		n.Text = strings.Join(nonEmpty("rolling back", reason, progress), ": ")
 	case pipeline.StageQueued:
@@ -31,6 +33,9 @@ func note(s pipeline.StageView) (Note, bool) {
 			return n, false
 		}
 		n.Text = "runs " + s.Now
+		if s.ReplacedBy != "" {
+			n.Text = "ran " + s.Now + " until " + Line(s.ReplacedBy, maxLabel)
+		}
 		if s.Environment != s.Name {
 			n.Text = Line(s.Environment, maxLabel) + " " + n.Text
 		}
@@ -49,21 +54,24 @@ func note(s pipeline.StageView) (Note, bool) {
 		return n, false
 	}
 	if s.Attempt > 1 {
-		n.Text += fmt.Sprintf(" (attempt %d)", s.Attempt)
+		again := fmt.Sprintf(" (attempt %d)", s.Attempt)
+		if n.More != "" {
+			n.More += again
+		} else {
+			n.Text += again
+		}
 	}
 	return n, true
 }
 
 const maxChecks = 8 // of a stage that are named
 
-// checking is how a release that has the traffic is watched, "" if it isn't: until when
-// the one before is on standby, and the checks.
-func checking(s pipeline.StageView) string {
-	var parts, checks []string
-	open := !s.Standby.IsZero()
-	if open {
-		parts = append(parts, fmt.Sprintf("the traffic has moved; %s is on standby until %s", s.Previous, s.Standby.UTC().Format("15:04 UTC")))
-	}
+// checking says how a release that has the traffic is watched: until when the one before is on standby, and the checks. It
+// tells whether there is anything to say.
+func (n *Note) checking(s pipeline.StageView) bool {
+	var checks []string
+	standby := !s.Standby.IsZero()
+	open := standby
 	for i, c := range s.Checks {
 		open = open || c.Word != "passed"
 		switch {
@@ -73,13 +81,19 @@ func checking(s pipeline.StageView) string {
 			checks = append(checks, Line(c.Name, maxLabel)+" "+checked(c))
 		}
 	}
-	if !open {
-		return ""
-	}
+	var words string
 	if len(checks) > 0 {
-		parts = append(parts, "checks: "+strings.Join(checks, ", "))
+		words = Line("checks: "+strings.Join(checks, ", "), maxWords)
 	}
-	return Line(strings.Join(parts, "; "), maxWords+maxLabel)
+	switch {
+	case !open:
+		return false
+	case standby:
+		n.Text, n.Until, n.More = fmt.Sprintf("the traffic has moved; %s is on standby", Line(s.Previous, maxLabel)), s.Standby, words
+	default:
+		n.Text = words
+	}
+	return true
 }
 
 // checked is how a check stands: its icon says enough unless something is wrong.

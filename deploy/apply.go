@@ -120,7 +120,7 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	r := &w.release
 	r.Strategy, r.Prune, r.KeepFailed = d.Strategy, d.Prune, d.KeepFailed
 	if d.Strategy == pipeline.StrategyBlueGreen {
-		r.Version, r.Traffic = versionOf(r.SHA, data), d.Traffic
+		r.Version, r.Traffic, r.Apart = versionOf(r.SHA, data), d.Traffic, true
 	}
 	arr, err := w.where.arrange(set, *r)
 	if err != nil {
@@ -136,7 +136,7 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 
 // arrange is what a release's set becomes here, with the owner's marks.
 func (p place) arrange(set manifest.Set, r pipeline.Release) (arrangement, error) {
-	return arrange(stamp(set.Objects, p.owner, p.Namespace), r.Version, r.Traffic)
+	return arrange(stamp(set.Objects, p.owner, p.Namespace), r)
 }
 
 // arrangement reads what a recorded release is here.

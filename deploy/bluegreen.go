@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
@@ -35,13 +36,16 @@ type part struct {
 // arrangement is what a release's objects become in the cluster, in the order of its set.
 type arrangement struct {
 	version string // "" unless the release is blue-green
+	apart   bool   // its selectors leave out the pods of a pair: see pipeline.Release
 	parts   []part
 }
 
-// versionOf names a blue-green release within its environment. Equal manifests of one commit have equal versions.
+// versionOf names a blue-green release within its environment. Equal manifests of one commit have equal versions, as
+// long as what becomes of them is the same: a Deployment's selector can't be changed, so a release whose selectors are
+// made in another way has another version.
 func versionOf(sha string, encoded []byte) string {
 	const commit, content = 7, 5
-	sum := sha256.Sum256(encoded)
+	sum := sha256.Sum256(append([]byte("apart\n"), encoded...))
 	return strings.ToLower(sha[:min(commit, len(sha))]) + "-" + hex.EncodeToString(sum[:])[:content]
 }
 
@@ -58,8 +62,11 @@ func versionedName(name, version string) string {
 // arrange says what the objects of a set become. A version makes them a blue-green release: each Deployment behind a
 // Service gets a name, a selector and pods of its own, the Service selects these pods, and what scales or protects them
 // follows. Everything else stays as it is. The objects themselves are not changed.
-func arrange(objects []manifest.Object, version string, traffic *pipeline.Traffic) (arrangement, error) {
-	a := arrangement{version: version}
+//
+// The pods of a pair are in the Service beside those of the release, so they have its labels. That an autoscaler doesn't
+// count them, and a budget doesn't, is due to the selectors of the release: they say which tracks they don't mean.
+func arrange(objects []manifest.Object, r pipeline.Release) (arrangement, error) {
+	a := arrangement{version: r.Version, apart: r.Apart}
 	for _, o := range objects {
 		p := part{Object: o, original: o.GetName()}
 		switch {
@@ -67,7 +74,7 @@ func arrange(objects []manifest.Object, version string, traffic *pipeline.Traffi
 			p.role, p.selector = gate, selectorOf(o.Unstructured)
 		case isKind(o, "Deployment") && behindService(o, objects):
 			p.role = versioned
-		case traffic != nil && isRoute(o) && o.GetName() == traffic.HTTPRoute:
+		case r.Traffic != nil && isRoute(o) && o.GetName() == r.Traffic.HTTPRoute:
 			p.role = route
 		}
 		a.parts = append(a.parts, p)
@@ -77,7 +84,7 @@ func arrange(objects []manifest.Object, version string, traffic *pipeline.Traffi
 			a.parts[i].role = follower
 		}
 	}
-	if version == "" {
+	if a.version == "" {
 		return a, nil
 	}
 	if err := a.possible(objects); err != nil {
@@ -100,7 +107,7 @@ func (a arrangement) become(p *part) error {
 	case versioned:
 		p.SetName(versionedName(p.original, a.version))
 		p.SetLabels(merged(p.GetLabels(), label))
-		if err = addLabels(p.Object, label, "spec", "selector", "matchLabels"); err == nil {
+		if err = a.narrow(p.Object); err == nil {
 			err = addLabels(p.Object, label, "spec", "template", "metadata", "labels")
 		}
 	case gate:
@@ -109,7 +116,7 @@ func (a arrangement) become(p *part) error {
 		if name, ok := scales(p.Object); ok {
 			err = unstructured.SetNestedField(p.Object.Object, versionedName(name, a.version), "spec", "scaleTargetRef", "name")
 		} else {
-			err = addLabels(p.Object, label, "spec", "selector", "matchLabels")
+			err = a.narrow(p.Object)
 		}
 	case plain, route:
 	}
@@ -117,6 +124,23 @@ func (a arrangement) become(p *part) error {
 		return refusal(pipeline.ReasonManifest, p.From.String()+": "+p.Title()+" doesn't have the form of its kind", err)
 	}
 	return nil
+}
+
+// narrow lets an object select the pods of the version, and not those of a pair that is put beside it.
+func (a arrangement) narrow(o manifest.Object) error {
+	if err := addLabels(o, map[string]string{LabelVersion: a.version}, "spec", "selector", "matchLabels"); err != nil || !a.apart {
+		return err
+	}
+	expressions, _, err := unstructured.NestedSlice(o.Object, "spec", "selector", "matchExpressions")
+	if err != nil {
+		return err //nolint:wrapcheck // become says which object it is
+	}
+	return unstructured.SetNestedSlice(o.Object, append(expressions, notOfAPair()), "spec", "selector", "matchExpressions")
+}
+
+// notOfAPair selects what is on no track of a canary stage.
+func notOfAPair() map[string]any {
+	return map[string]any{"key": LabelTrack, "operator": string(metav1.LabelSelectorOpNotIn), "values": []any{TrackBaseline, TrackCanary}}
 }
 
 // possible says why the set can't be a blue-green release.
@@ -247,7 +271,7 @@ func addLabels(o manifest.Object, labels map[string]string, field ...string) err
 // Placed is what should be live of a release's recorded set: the objects of a blue-green release under their versions'
 // names. The route that moves the traffic is left out, because its weights are where the traffic is.
 func Placed(set manifest.Set, r pipeline.Release) (manifest.Set, error) {
-	a, err := arrange(set.Objects, r.Version, r.Traffic)
+	a, err := arrange(set.Objects, r)
 	if err != nil {
 		return manifest.Set{}, err
 	}

@@ -76,7 +76,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: {name: shop-abc-1, labels: {slipway.dev/version: abc-1}}
 spec:
-  selector: {matchLabels: {app: shop, slipway.dev/version: abc-1}}
+  selector: {matchLabels: {app: shop, slipway.dev/version: abc-1}, matchExpressions: [{key: slipway.dev/track, operator: NotIn, values: [baseline, canary]}]}
   template: {metadata: {labels: {app: shop, tier: web, slipway.dev/version: abc-1}}, spec: {containers: [{name: app, image: shop}]}}
 ---
 apiVersion: apps/v1
@@ -92,7 +92,9 @@ spec: {maxReplicas: 3, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, n
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: shop}
-spec: {minAvailable: 1, selector: {matchLabels: {app: shop, slipway.dev/version: abc-1}}}
+spec:
+  minAvailable: 1
+  selector: {matchLabels: {app: shop, slipway.dev/version: abc-1}, matchExpressions: [{key: slipway.dev/track, operator: NotIn, values: [baseline, canary]}]}
 ---
 apiVersion: policy/v1
 kind: PodDisruptionBudget
@@ -106,7 +108,7 @@ metadata: {name: settings}
 
 func TestABlueGreenReleaseHasDeploymentsOfItsOwn(t *testing.T) {
 	given := objects(t, shop)
-	a, err := arrange(given, "abc-1", nil)
+	a, err := arrange(given, pipeline.Release{Version: "abc-1", Apart: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +118,7 @@ func TestABlueGreenReleaseHasDeploymentsOfItsOwn(t *testing.T) {
 	if diff := cmp.Diff(contents(objects(t, shop)), contents(given)); diff != "" {
 		t.Errorf("the manifests themselves were changed:\n%s", diff)
 	}
-	rolling, err := arrange(given, "", nil)
+	rolling, err := arrange(given, pipeline.Release{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -395,7 +395,7 @@ func (p place) removeBehind(ctx context.Context, arr arrangement) ([]string, err
 	return removed, until(ctx, "pods without traffic are still being removed", func() (bool, error) {
 		pods, err := p.Cluster.List(ctx, corev1.SchemeGroupVersion.WithKind("Pod"), LabelVersion)
 		left := slices.ContainsFunc(pods, func(pod *unstructured.Unstructured) bool {
-			return behind(pod.GetLabels()) && pod.GetDeletionTimestamp() == nil
+			return behind(pod.GetLabels()) && pod.GetLabels()[LabelPair] == "" && pod.GetDeletionTimestamp() == nil
 		})
 		return !left, err
 	})
@@ -403,14 +403,14 @@ func (p place) removeBehind(ctx context.Context, arr arrangement) ([]string, err
 
 // versions are the environment's blue-green Deployments.
 func (p place) versions(ctx context.Context) ([]*unstructured.Unstructured, error) {
-	return p.Cluster.List(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), labels.Set(p.owner.Labels()).String()+","+LabelVersion)
+	return p.Cluster.List(ctx, appsv1.SchemeGroupVersion.WithKind("Deployment"), labels.Set(p.owner.Labels()).String()+","+LabelVersion+",!"+LabelPair)
 }
 
 // until asks again and again, and leaves it to another try after a while.
 func until(ctx context.Context, waiting string, done func() (bool, error)) error {
 	const longest, first, last = 20 * time.Second, 25 * time.Millisecond, 500 * time.Millisecond
 	end := time.Now().Add(longest)
-	for pause := first; ; pause = min(2*pause, last) {
+	for wait := first; ; wait = min(2*wait, last) {
 		ok, err := done()
 		switch {
 		case ok || err != nil:
@@ -418,12 +418,20 @@ func until(ctx context.Context, waiting string, done func() (bool, error)) error
 		case time.Now().After(end):
 			return &pipeline.Failure{Code: pipeline.ReasonOther, After: time.Second, Detail: waiting}
 		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
+		if err := pause(ctx, wait); err != nil {
+			return err
 		}
+	}
+}
+
+// pause lets time pass, unless the context ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }

@@ -63,6 +63,8 @@ type Claim struct {
 	Release string
 	// Review: also what carries this review's label, such as the volume claims that a StatefulSet made.
 	Review string
+	// Pair: only what is of this pair of a canary stage; "" is any.
+	Pair string
 	// Volumes: volume claims, too.
 	Volumes bool
 	// Alone: only what nobody else than Slipway manages, so what was not there before Slipway came.

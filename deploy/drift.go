@@ -44,6 +44,8 @@ type Deviation struct {
 	At         time.Time
 	// Trouble says why the object can't be compared, "" if it can.
 	Trouble string
+	// Left says why it is never corrected, "" if it may be.
+	Left string
 
 	object manifest.Object // as it is to be, with the version that was compared
 }
@@ -61,6 +63,10 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 	for _, o := range stamp(set.Objects, owner, namespace) {
 		this := Deviation{Kind: clean(o.GetKind(), 100), Name: clean(o.GetName(), 253)}
 		live, wanted, err := in.Compare(ctx, o)
+		if sized, scaled := asLarge(o, live, set.Objects); scaled && err == nil {
+			o = sized
+			live, wanted, err = in.Compare(ctx, o)
+		}
 		if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
 			this.Trouble = clean(failure.Detail, maxDetail)
 			found = append(found, this)
@@ -79,9 +85,48 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 			found = append(found, this)
 			continue
 		}
-		found = append(found, compared(this, live, wanted, redact)...)
+		found = append(found, restrained(compared(this, live, wanted, redact), live, owner)...)
 	}
 	return found, nil
+}
+
+// asLarge is a blue-green Deployment with as many pods as it has, where its manifest doesn't decide that: bringing it up
+// has written a number, too.
+func asLarge(o manifest.Object, live *unstructured.Unstructured, all []manifest.Object) (manifest.Object, bool) {
+	version := o.GetLabels()[LabelVersion]
+	if live == nil || version == "" || !isKind(o, "Deployment") {
+		return o, false
+	}
+	_, written, _ := unstructured.NestedFieldNoCopy(o.Object, "spec", "replicas")
+	if written && !slices.ContainsFunc(all, func(f manifest.Object) bool { name, ok := scales(f); return ok && name == o.GetName() }) {
+		return o, false
+	}
+	sized := part{Object: manifest.Object{Unstructured: o.DeepCopy(), From: o.From}}
+	if resize(&sized, live, nil) != nil {
+		return o, false
+	}
+	return sized.Object, true
+}
+
+// restrained keeps corrections from what is a delivery's business: where a blue-green release's Services lead, and what
+// another release than the recorded one has brought.
+func restrained(found []Deviation, live *unstructured.Unstructured, owner Owner) []Deviation {
+	other := live.GetAnnotations()[AnnotationRelease]
+	selector, gate := selectorOf(live), len(found) > 0 && isService(found[0].object) && selectorOf(found[0].object.Unstructured)[LabelVersion] != ""
+	for i := range found {
+		d := &found[i]
+		switch {
+		case other != "" && other != owner.Release:
+			d.object, d.Left = manifest.Object{}, "a delivery that did not end well has left it so; deliver or roll back"
+		case gate && strings.HasPrefix(d.Field, ".spec.selector"):
+			d.object, d.Left = manifest.Object{}, "it says where the traffic goes, which only deliveries and rollbacks change"
+		case gate && len(selector) > 0:
+			if unstructured.SetNestedStringMap(d.object.Object, selector, "spec", "selector") != nil {
+				d.object = manifest.Object{}
+			}
+		}
+	}
+	return found
 }
 
 // Correct applies again what the differences are of, by force. An object that has changed since it was compared is left

@@ -59,7 +59,8 @@ type Options struct {
 	Registry Registry
 }
 
-// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob, WatchJob and StopJob.
+// Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob, WatchJob, StopJob, StartPair,
+// WeighPair and EndPair.
 type Executor struct {
 	Options
 }
@@ -99,6 +100,12 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		event, err = e.watchRun(ctx, t, a)
 	case pipeline.StopJob:
 		err = e.stopJob(ctx, t, a)
+	case pipeline.StartPair:
+		event, err = e.startPair(ctx, t, a)
+	case pipeline.WeighPair:
+		event, err = e.weighPair(ctx, t, a)
+	case pipeline.EndPair:
+		event, err = e.endPair(ctx, t, a)
 	default:
 		return nil, fmt.Errorf("deploy: action %s is not ours", t.Effect.Do.ActionKind())
 	}

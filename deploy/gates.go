@@ -108,7 +108,7 @@ func (e *Executor) judgeGate(ctx context.Context, where place, version string, n
 	return nil
 }
 
-// replicaSetsBehind are those with pods that a Service's selector selects. Pods that no ReplicaSet of a Deployment runs
+// replicaSetsBehind are those with pods that a Service's selector selects, but for a pair's, which serves beside. Pods that no ReplicaSet of a Deployment runs
 // are an error: they can't be told from a new release's.
 func replicaSetsBehind(ctx context.Context, cluster Cluster, service string, selector map[string]string) ([]*appsv1.ReplicaSet, error) {
 	if len(selector) == 0 {
@@ -137,7 +137,7 @@ func replicaSetsBehind(ctx context.Context, cluster Cluster, service string, sel
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, rs); err != nil {
 			return nil, fmt.Errorf("read replica set %s: %w", o.GetName(), err)
 		}
-		if replicas(rs.Spec.Replicas) > 0 || rs.Status.Replicas > 0 {
+		if rs.Labels[LabelPair] == "" && (replicas(rs.Spec.Replicas) > 0 || rs.Status.Replicas > 0) {
 			sets = append(sets, rs)
 		}
 	}

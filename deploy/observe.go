@@ -3,8 +3,11 @@ package deploy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -63,17 +66,33 @@ type watching struct {
 
 	last     Picture
 	seen     bool
+	stand    []standing           // of the workloads, when they were last judged
 	since    map[string]time.Time // when each trouble that is there began
 	standing string               // of those without a deadline of their own, as text to compare
 	moved    time.Time            // when that changed
+	lacking  map[types.UID]lack   // pods that the cluster may refuse
 	finished time.Time            // when all workloads said that they are rolled out, zero if they don't
 }
 
 // run returns nil when everything is rolled out.
 func (w *watching) run(ctx context.Context, owner Owner) error {
+	return watch(ctx, w.cluster, w.objects, owner, w.see, func(ctx context.Context, now time.Time) (bool, time.Duration, error) {
+		done, failed, again := w.decide(ctx, now)
+		if failed != nil {
+			return false, 0, w.failure(ctx, *failed)
+		}
+		return done, again, nil
+	})
+}
+
+// watch hands on how workloads are, and has it judged whenever that has changed or the time has come that the judge named,
+// until it is done or has failed.
+func watch(ctx context.Context, cluster Cluster, objects []manifest.Object, owner Owner, see func(Picture),
+	judge func(ctx context.Context, now time.Time) (done bool, again time.Duration, err error),
+) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	pictures, err := w.cluster.Watch(ctx, w.objects, owner)
+	pictures, err := cluster.Watch(ctx, objects, owner)
 	if err != nil {
 		return err
 	}
@@ -93,18 +112,28 @@ func (w *watching) run(ctx context.Context, owner Owner) error {
 			if p.Err != nil {
 				return p.Err
 			}
-			w.see(p)
+			see(p)
 		case <-timer.C:
 		}
-		done, failed, again := w.judge(time.Now())
-		switch {
-		case failed != nil:
-			return w.failure(ctx, *failed)
-		case done:
-			return nil
+		done, again, err := judge(ctx, time.Now())
+		if done || err != nil {
+			return err
 		}
 		timer.Reset(again)
 	}
+}
+
+// decide judges, and asks the cluster where only its events tell why there are no pods.
+func (w *watching) decide(ctx context.Context, now time.Time) (done bool, failed *trouble, again time.Duration) {
+	done, failed, again = w.judge(now)
+	if failed == nil || failed.key != podless {
+		return done, failed, again
+	}
+	if failed = w.refused(ctx); failed != nil {
+		return false, failed, 0
+	}
+	w.since[podless] = now // and then it is looked again
+	return w.judge(now)
 }
 
 // see keeps the newest picture. One that only tells of trouble keeps the workloads of the one before.
@@ -131,6 +160,7 @@ func (w *watching) judge(now time.Time) (done bool, failed *trouble, again time.
 		return false, nil, again
 	}
 	all, troubles := w.look(now)
+	w.stand = all
 	present := map[string]bool{}
 	for i := range troubles {
 		t := &troubles[i]
@@ -190,6 +220,7 @@ func (w *watching) look(now time.Time) ([]standing, []trouble) {
 	var all []standing
 	var ofPods, ofWorkloads []trouble
 	var slow []string
+	var lacking []trouble
 	for i, o := range w.objects {
 		workload := Workload{}
 		if i < len(w.last.Workloads) {
@@ -217,10 +248,14 @@ func (w *watching) look(now time.Time) ([]standing, []trouble) {
 			if workload.Deployment == nil {
 				slow = append(slow, o.Title()+" "+s.words)
 			}
+			if lacksPods(workload) && len(lacking) == 0 {
+				const looks = 3 // while refusals are waited out
+				lacking = append(lacking, trouble{key: podless, patience: w.patience.Refused / looks})
+			}
 		}
 		all = append(all, s)
 	}
-	return all, append(w.explained(ofPods, ofWorkloads), w.stalled(slow, now)...)
+	return all, slices.Concat(w.explained(ofPods, ofWorkloads), w.stalled(slow, now), lacking)
 }
 
 // explained puts the troubles of pods first. Once a deadline has passed, there is no more patience with them.

@@ -13,8 +13,8 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 )
 
-// The labels and annotations on the metadata of every object that Slipway applies. But for LabelVersion they are on no
-// selector and in no pod template, where they would restart pods for nothing.
+// The labels and annotations on the metadata of every object that Slipway applies. But for LabelVersion, and the
+// labels of a pair, they are on no selector and in no pod template, where they would restart pods for nothing.
 const (
 	LabelManagedBy   = "app.kubernetes.io/managed-by"
 	LabelProject     = "slipway.dev/project"     // GitLab's id
@@ -28,10 +28,23 @@ const (
 	// LabelVersion tells the Deployments and pods of one blue-green release from another's. Services select by it.
 	LabelVersion = "slipway.dev/version"
 	// LabelTrack is the role of a blue-green Deployment: TrackStable or TrackStandby. It is only on the Deployment
-	// itself, so that no pod restarts when the role changes.
-	LabelTrack   = "slipway.dev/track"
-	TrackStable  = "stable"  // it has the traffic
-	TrackStandby = "standby" // it had it, and is ready to take it back
+	// itself, so that no pod restarts when the role changes. The Deployments of a canary stage, and their pods, have
+	// TrackBaseline or TrackCanary from their beginning to their end.
+	LabelTrack    = "slipway.dev/track"
+	TrackStable   = "stable"  // it has the traffic
+	TrackStandby  = "standby" // it had it, and is ready to take it back
+	TrackBaseline = "baseline"
+	TrackCanary   = "canary"
+
+	// LabelPair tells the pair of one attempt of one canary stage from all others. It is on everything of the pair, and
+	// on nothing else.
+	LabelPair = "slipway.dev/pair"
+	// LabelWorkload is on the pods of a pair: which Deployment of the manifests they are of.
+	LabelWorkload = "slipway.dev/workload"
+	// AnnotationParts is on each Deployment of a pair, and lists what else is the pair's.
+	AnnotationParts = "slipway.dev/pair-parts"
+	// AnnotationWeights is on an HTTPRoute while a pair has a share of its traffic: what the weights were before.
+	AnnotationWeights = "slipway.dev/pair-weights"
 
 	// AnnotationReplaces is on a Service that a blue-green release takes over, and names the Deployment that was behind it
 	// until then, with the hash of its pods: "shop/5d7c9f".

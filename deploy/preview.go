@@ -105,7 +105,7 @@ func surplus(ctx context.Context, cluster Previewer, set manifest.Set, project, 
 	}
 	var changes []Change
 	for _, o := range owned {
-		keeps := o.DefinesKind() || len(o.GetOwnerReferences()) > 0 || o.GetKind() == "PersistentVolumeClaim" && d.Prune != pipeline.PruneVolumes ||
+		keeps := o.DefinesKind() || o.GetLabels()[LabelPair] != "" || len(o.GetOwnerReferences()) > 0 || o.GetKind() == "PersistentVolumeClaim" && d.Prune != pipeline.PruneVolumes ||
 			d.Strategy == pipeline.StrategyBlueGreen && isKind(o, "Deployment")
 		if !keeps && !has[o.Key()] {
 			changes = append(changes, Change{What: WouldRemove, Title: o.Title()})

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -211,7 +213,7 @@ func (p place) sendBack(ctx context.Context, brought arrangement) error {
 		if live == nil {
 			continue
 		}
-		change := map[string]any{"selector": map[string]any{"matchLabels": map[string]any{LabelVersion: nil}}}
+		change := map[string]any{"selector": map[string]any{"matchLabels": map[string]any{LabelVersion: nil}, "matchExpressions": withoutTracks(live)}}
 		if name, ok := scales(f.Object); ok {
 			i := slices.IndexFunc(brought.parts, func(d part) bool { return d.role == versioned && d.GetName() == name })
 			change = map[string]any{"scaleTargetRef": map[string]any{"name": brought.parts[i].original}}
@@ -221,6 +223,16 @@ func (p place) sendBack(ctx context.Context, brought arrangement) error {
 		}
 	}
 	return nil
+}
+
+// withoutTracks is what else a selector asks for than that the pods are not of a pair, nil if nothing.
+func withoutTracks(o *unstructured.Unstructured) any {
+	expressions, _, _ := unstructured.NestedSlice(o.Object, "spec", "selector", "matchExpressions")
+	rest := slices.DeleteFunc(expressions, func(e any) bool { return sameJSON(e, notOfAPair()) })
+	if len(rest) == 0 {
+		return nil
+	}
+	return rest
 }
 
 // unstructuredLabels gives a Deployment that is only known by name the labels by which its Service selects it.
@@ -273,7 +285,7 @@ func (e *Executor) brought(ctx context.Context, t *pipeline.Task, where place, s
 		if err != nil {
 			return arrangement{}, err
 		}
-		r.Version, r.Traffic = versionOf(t.Delivery.SHA, data), stage.Deploy.Traffic
+		r.Version, r.Traffic, r.Apart = versionOf(t.Delivery.SHA, data), stage.Deploy.Traffic, true
 	}
 	arr, err := where.arrange(where.own(set), r)
 	if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {

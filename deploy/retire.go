@@ -50,6 +50,7 @@ func (e *Executor) retire(ctx context.Context, t *pipeline.Task, a pipeline.Reti
 	surplus := r.surplus(t)
 	leads := func(o manifest.Object) bool { return isService(o) || isRoute(o) || o.GetKind() == "Ingress" }
 	for _, do := range []func() error{
+		func() error { return r.removePairs(ctx) },
 		func() error { return r.settle(ctx) },
 		func() error { return r.remove(ctx, filter(surplus, leads)) },
 		func() error { return r.removeVersions(ctx) },
@@ -65,6 +66,13 @@ func (e *Executor) retire(ctx context.Context, t *pipeline.Task, a pipeline.Reti
 	e.Logger.InfoContext(ctx, "retired a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", where.Name, "namespace", where.Namespace, "serving", a.Serving.ID, "removed", r.removed)
 	return pipeline.Retired{Stage: a.Stage, Attempt: a.Attempt, Removed: r.removed}, nil
+}
+
+// removePairs removes what canary stages have left that nobody ended.
+func (r *retirement) removePairs(ctx context.Context) error {
+	removed, err := r.where.clearPairs(ctx, "")
+	r.removed = append(r.removed, removed...)
+	return err
 }
 
 func filter(objects []manifest.Object, keep func(manifest.Object) bool) []manifest.Object {

@@ -25,9 +25,12 @@ func isRoute(o manifest.Object) bool {
 func previewName(service string) string { return service + "-preview" }
 
 // preview makes the Service of that name: what the gate is, for the version's pods, and within the cluster only.
-func preview(g part) (manifest.Object, error) {
+func preview(g part) (manifest.Object, error) { return inside(g, previewName(g.original)) }
+
+// inside is a gate under another name, without what only one Service can have, or leads into the cluster.
+func inside(g part, name string) (manifest.Object, error) {
 	o := manifest.Object{Unstructured: g.DeepCopy(), From: g.From}
-	o.SetName(previewName(g.original))
+	o.SetName(name)
 	spec, _, err := unstructured.NestedMap(o.Object, "spec")
 	if err != nil {
 		return o, refusal(pipeline.ReasonManifest, g.Title()+" has no spec", err)
@@ -328,8 +331,22 @@ func refusedRoute(live *unstructured.Unstructured) string {
 	return why
 }
 
-// reroute changes the rules in one update, and reads them back. Another's change at the same moment is looked at anew.
+// reroute changes the rules in one update, and reads them back.
 func (r routing) reroute(ctx context.Context, where place, change func(rules []any) []any) error {
+	return r.rewrite(ctx, where, func(live *unstructured.Unstructured) (map[string]any, error) {
+		rules := rulesOf(live)
+		wanted := change(rules)
+		if sameJSON(rules, wanted) {
+			return nil, nil
+		}
+		return map[string]any{
+			"metadata": map[string]any{"resourceVersion": live.GetResourceVersion()}, "spec": map[string]any{"rules": wanted},
+		}, nil
+	})
+}
+
+// rewrite changes the route until there is nothing left to change. Another's change at the same moment is looked at anew.
+func (r routing) rewrite(ctx context.Context, where place, change func(live *unstructured.Unstructured) (map[string]any, error)) error {
 	const tries = 5
 	o := r.object(where.Namespace)
 	var err error
@@ -341,14 +358,11 @@ func (r routing) reroute(ctx context.Context, where place, change func(rules []a
 		if live == nil {
 			return refusal(pipeline.ReasonRefused, fmt.Sprintf("HTTPRoute %s is gone", r.HTTPRoute), nil)
 		}
-		rules := rulesOf(live)
-		wanted := change(rules)
-		if sameJSON(rules, wanted) {
-			return nil
+		wanted, failed := change(live)
+		if failed != nil || wanted == nil {
+			return failed
 		}
-		_, err = where.Cluster.Merge(ctx, o, map[string]any{
-			"metadata": map[string]any{"resourceVersion": live.GetResourceVersion()}, "spec": map[string]any{"rules": wanted},
-		})
+		_, err = where.Cluster.Merge(ctx, o, wanted)
 		// What it is now is looked at in the next round, after a conflict and after success.
 		if failure, ok := pipeline.AsFailure(err); err != nil && (!ok || failure.Permanent || failure.Code != pipeline.ReasonConflict) {
 			return err

@@ -24,6 +24,10 @@ func (e *Executor) tearDown(ctx context.Context, t *pipeline.Task, a pipeline.Te
 	if err != nil {
 		return nil, err
 	}
+	paired, err := where.clearPairs(ctx, "")
+	if err != nil {
+		return nil, err
+	}
 	d := &demolition{where: where, review: t.Plan.Environments[a.Environment].Slug, seen: map[manifest.Key]bool{}}
 	for _, r := range a.Releases {
 		set, err := e.recorded(ctx, r)
@@ -44,6 +48,7 @@ func (e *Executor) tearDown(ctx context.Context, t *pipeline.Task, a pipeline.Te
 	if err != nil {
 		return nil, err
 	}
+	removed = append(paired, removed...)
 	if left, err := d.left(ctx, objects); err != nil || left != "" {
 		if err == nil {
 			err = &pipeline.Failure{Code: pipeline.ReasonOther, Detail: left + " is still being removed", After: goneEvery}
@@ -172,6 +177,7 @@ func (c Claim) Holds(live *unstructured.Unstructured) bool {
 			return false
 		}
 	}
-	return (c.Delivery == "" || live.GetAnnotations()[AnnotationDelivery] == c.Delivery) &&
+	return (c.Pair == "" || have[LabelPair] == c.Pair) &&
+		(c.Delivery == "" || live.GetAnnotations()[AnnotationDelivery] == c.Delivery) &&
 		(c.Release == "" || live.GetAnnotations()[AnnotationRelease] == c.Release)
 }

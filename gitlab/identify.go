@@ -228,10 +228,11 @@ func rulesFor(t *pipeline.Task, r pipeline.Request) []policy.Rule {
 				rules = append(rules, t.Plan.Environments[def.Environment()].Rule)
 				continue
 			}
-			if def.Judgement == nil || s.Status.Finished() || r.Stage != "" && r.Stage != s.Name {
+			if def.Judgement == nil && def.Canary == nil || s.Status.Finished() || r.Stage != "" && r.Stage != s.Name {
 				continue
 			}
-			rules = append(rules, def.Judgement.Rule, t.Plan.Environments[def.Judgement.Environment].Rule)
+			q := def.Question()
+			rules = append(rules, q.Rule, t.Plan.Environments[q.Environment].Rule)
 		}
 	case pipeline.VerbRollback:
 		for _, name := range t.Plan.EnvironmentNames() {

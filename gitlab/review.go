@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	api "gitlab.com/gitlab-org/api/client-go/v2"
 
@@ -80,22 +81,53 @@ func (c *Client) lookAtMergeRequest(ctx context.Context, t *pipeline.Task) (pipe
 		return nil, c.failed(ctx, call{doing: fmt.Sprintf("read merge request !%d", d.MergeRequest.IID), needs: "Reporter"}, resp, err)
 	}
 	seen := pipeline.MergeRequestSeen{Merged: mr.State == "merged"}
-	ended := mr.ClosedAt
 	switch mr.State {
 	case "opened":
 		return pipeline.MergeRequestSeen{Open: true}, nil
 	case "locked":
 		return nil, &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: "GitLab is still merging the merge request", Unchanged: true}
-	case "merged":
-		ended = mr.MergedAt
 	}
-	if ended == nil {
-		ended = mr.UpdatedAt
-	}
-	if ended != nil {
-		seen.Ended = ended.UTC()
-	}
+	seen.Ended = endOf(&mr.BasicMergeRequest)
 	return seen, nil
+}
+
+// endOf is when a merge request was closed or merged.
+func endOf(mr *api.BasicMergeRequest) time.Time {
+	at := mr.ClosedAt
+	if mr.State == "merged" {
+		at = mr.MergedAt
+	}
+	if at == nil {
+		at = mr.UpdatedAt
+	}
+	if at == nil {
+		return time.Time{}
+	}
+	return at.UTC()
+}
+
+// MostMergeRequests is how many EndedMergeRequests may be asked for at once.
+const MostMergeRequests = 100
+
+// EndedMergeRequests tells, in one request, which of a project's merge requests were closed or merged, and when. One that
+// is not there is not told.
+func (c *Client) EndedMergeRequests(ctx context.Context, project int64, iids []int64) (map[int64]time.Time, error) {
+	ctx, cancel := c.limit(ctx)
+	defer cancel()
+	iids = iids[:min(len(iids), MostMergeRequests)]
+	list, resp, err := c.api.MergeRequests.ListProjectMergeRequests(project, &api.ListProjectMergeRequestsOptions{
+		IIDs: &iids, ListOptions: api.ListOptions{PerPage: MostMergeRequests},
+	}, api.WithContext(ctx))
+	if err != nil {
+		return nil, c.failed(ctx, call{doing: "list merge requests", needs: "Reporter"}, resp, err)
+	}
+	ended := map[int64]time.Time{}
+	for _, mr := range list {
+		if mr.State == "closed" || mr.State == "merged" {
+			ended[mr.IID] = endOf(mr)
+		}
+	}
+	return ended, nil
 }
 
 // mergeRequestRef is the branch of a merge request's own CI pipelines.

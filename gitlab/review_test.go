@@ -119,6 +119,20 @@ func TestAReviewWaitsForTheBranchsCIPipelineOrTheMergeRequests(t *testing.T) {
 	}
 }
 
+func TestManyMergeRequestsAreLookedAtInOneRequest(t *testing.T) {
+	w := newWorld(t)
+	open, closed := w.review("Topic"), w.review("Other")
+	must(t, w.g.CloseMergeRequest(w.project.ID, closed, w.users["ada"]))
+	ended, err := w.c.EndedMergeRequests(t.Context(), w.project.ID, []int64{open, closed, 999})
+	must(t, err)
+	if at, ok := ended[closed]; len(ended) != 1 || !ok || at.IsZero() {
+		t.Errorf("got %v", ended)
+	}
+	if _, err := w.c.EndedMergeRequests(t.Context(), 999, []int64{1}); err == nil {
+		t.Error("a project that isn't there has merge requests")
+	}
+}
+
 func TestStatusesOfAReviewHaveNamesOfTheirOwn(t *testing.T) {
 	w := newWorld(t)
 	iid := w.review("Topic")

@@ -172,6 +172,7 @@ type Difference struct {
 	By       string    `json:"by,omitempty"`
 	At       time.Time `json:"at,omitzero"`
 	Trouble  string    `json:"trouble,omitempty"`
+	Left     string    `json:"left,omitempty"` // why it is never corrected
 }
 
 // PodLog is the answer of GET /api/environments/{project}/{name}/pods/{pod}/log.

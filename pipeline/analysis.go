@@ -99,8 +99,14 @@ type Analysis struct {
 	Looks   int       `json:"looks"`          // that are planned
 	Next    time.Time `json:"next,omitzero"`  // of the next look
 	Looking bool      `json:"looking,omitempty"`
-	Missed  int       `json:"missed,omitempty"` // looks in a row without samples
+	Missed  int       `json:"missed,omitempty"` // looks in a row without samples, or without equal tracks
 	Weight  int       `json:"weight,omitempty"` // of each track in per cent, 0 without a route
+	// Weighing is the weight that was asked for and is not there yet, 0 if none.
+	Weighing int `json:"weighing,omitempty"`
+	// Compare is what the baseline is made of.
+	Compare *Release `json:"compare,omitempty"`
+	// Ends counts how often it was tried to remove the pair.
+	Ends int `json:"ends,omitempty"`
 	// Report of the newest look that got samples, and the blob that holds what it was made of: a Measurement in JSON.
 	Report  *canary.Report `json:"report,omitempty"`
 	Samples string         `json:"samples,omitempty"`

@@ -238,6 +238,8 @@ type StageState struct {
 	Held int `json:"held,omitempty"`
 	// Changed: an attempt before this one changed the environment, and was not taken back.
 	Changed bool `json:"changed,omitempty"`
+	// ReplacedBy is what has brought another release since, for people; "" while this stage's runs.
+	ReplacedBy string `json:"replaced_by,omitempty"`
 	// Undo: the whole attempt goes back: a rollback stage, or a deploy that had succeeded
 	// and is undone because of what came after it.
 	Undo bool      `json:"undo,omitempty"`
@@ -245,7 +247,8 @@ type StageState struct {
 	// LastJob is the job of the attempt before, which a further attempt retries.
 	LastJob int64 `json:"last_job,omitempty"`
 	Looks   int   `json:"looks,omitempty"` // at the job, so that each gets a key of its own
-	// Ending is what the stage becomes when its rollback is done, or its apply has come back.
+	// Ending is what the stage becomes when its rollback is done, its apply has come back, or its
+	// pair is gone: then pending stands for another attempt.
 	Ending StageStatus `json:"ending,omitempty"`
 	// Checks are how the stage's checks stand, in the order of the plan.
 	Checks []CheckState `json:"checks,omitempty"`
@@ -296,6 +299,10 @@ const (
 	PhaseClearing   Phase = "clearing"  // what was undone is being removed
 	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
 	PhaseRemoving   Phase = "removing"  // all that is in the environment is being removed
+	PhasePairing    Phase = "pairing"   // baseline and canary are being created
+	PhaseWarming    Phase = "warming"   // they run, and what they do is not judged yet
+	PhaseAnalysing  Phase = "analysing" // they are compared; people are asked here, too
+	PhaseUnpairing  Phase = "unpairing" // they are being removed
 )
 
 // JobHandle is the GitLab job that a stage plays.
@@ -424,7 +431,10 @@ type Release struct {
 	Strategy Strategy `json:"strategy,omitempty"`
 	// Version tells a blue-green release from others in the cluster: the end of its
 	// Deployments' names, and a label of their pods. "" otherwise.
-	Version    string        `json:"version,omitempty"`
+	Version string `json:"version,omitempty"`
+	// Apart: a blue-green release whose Deployments and disruption budgets leave out the pods of a canary stage. Those
+	// of older ones don't, and a Deployment's selector can't be changed.
+	Apart      bool          `json:"apart,omitempty"`
 	Traffic    *Traffic      `json:"traffic,omitempty"`
 	Prune      Prune         `json:"prune,omitempty"`
 	KeepFailed time.Duration `json:"keep_failed,omitempty"`

@@ -46,6 +46,9 @@ type (
 		Stage     string `json:"stage"`
 		Attempt   int    `json:"attempt"`
 		ReleaseID string `json:"release_id"`
+		// Images are those of the canary that went before, with their digests: what was tested is what
+		// is deployed.
+		Images []Image `json:"images,omitempty"`
 	}
 	// Observe watches a rollout to its end. Outcome: RolledOut; Progressed between.
 	Observe struct {
@@ -426,6 +429,8 @@ func StageOf(a Action) (stage string, attempt int) {
 		return a.Stage, a.Attempt
 	case RunJob:
 		return a.Stage, a.Attempt
+	case WatchJob:
+		return a.Stage, a.Attempt
 	case StartPair:
 		return a.Stage, a.Attempt
 	case WeighPair:
@@ -433,8 +438,6 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Measure:
 		return a.Stage, a.Attempt
 	case EndPair:
-		return a.Stage, a.Attempt
-	case WatchJob:
 		return a.Stage, a.Attempt
 	case TearDown:
 		return a.Stage, a.Attempt

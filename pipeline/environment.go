@@ -52,11 +52,12 @@ type Claim struct {
 	Stage    string    `json:"stage"`
 	Attempt  int       `json:"attempt"`
 	Order    int64     `json:"order"`
-	Name     string    `json:"name"`           // of the delivery, for people
-	Back     bool      `json:"back,omitempty"` // to go back, not forward
-	Of       string    `json:"of,omitempty"`   // the delivery that a rollback undoes
-	To       string    `json:"to,omitempty"`   // the release that a rollback wants, "" lets the environment choose
-	Down     bool      `json:"down,omitempty"` // to remove what runs there
+	Name     string    `json:"name"`              // of the delivery, for people
+	Back     bool      `json:"back,omitempty"`    // to go back, not forward
+	Of       string    `json:"of,omitempty"`      // the delivery that a rollback undoes
+	To       string    `json:"to,omitempty"`      // the release that a rollback wants, "" lets the environment choose
+	Down     bool      `json:"down,omitempty"`    // to remove what runs there
+	Compare  string    `json:"compare,omitempty"` // the release that a canary wants to be compared with
 	Since    time.Time `json:"since"`
 }
 

@@ -271,6 +271,8 @@ type (
 		Target *Release `json:"target,omitempty"`
 		// Why says why there is none.
 		Why string `json:"why,omitempty"`
+		// Compare is the release that a canary asked to be compared with; Why says why there is none.
+		Compare *Release `json:"compare,omitempty"`
 		// Releases are all that are remembered, for a stage that removes the environment.
 		Releases []Release `json:"releases,omitempty"`
 	}
@@ -285,6 +287,13 @@ type (
 	KeepEnded struct {
 		Environment string  `json:"environment"`
 		Release     Release `json:"release"`
+	}
+	// Replaced: a release that a delivery brought no longer runs, or runs again.
+	Replaced struct {
+		Environment string `json:"environment"`
+		// Release is its id, "" if it was never recorded because its own rollback has failed.
+		Release string `json:"release,omitempty"`
+		By      string `json:"by,omitempty"` // the name of what brought another one, for people; "" if it runs again
 	}
 	// Superseded: a newer delivery was there first, or wants to be.
 	Superseded struct {
@@ -326,6 +335,7 @@ func (JobRan) EventKind() string            { return "job-ran" }
 func (Checked) EventKind() string           { return "checked" }
 func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
 func (NoticeSent) EventKind() string        { return "notice-sent" }
+func (Replaced) EventKind() string          { return "replaced" }
 func (KeepEnded) EventKind() string         { return "keep-ended" }
 func (Progressed) EventKind() string        { return "progressed" }
 func (JobSeen) EventKind() string           { return "job-seen" }
@@ -419,6 +429,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[PipelineSeen](data)
 	case "notice-sent":
 		return decodeAs[NoticeSent](data)
+	case "replaced":
+		return decodeAs[Replaced](data)
 	case "keep-ended":
 		return decodeAs[KeepEnded](data)
 	case "progressed":

@@ -350,10 +350,27 @@ func (p *Plan) EnvironmentNames() []string {
 	return names
 }
 
+// Question is what the stage asks people, if it does: a canary does when it is neither good nor bad.
+func (s Stage) Question() *Judgement {
+	switch {
+	case s.Judgement != nil:
+		return s.Judgement
+	case s.Canary != nil:
+		var q Judgement
+		if s.Canary.Question != nil {
+			q = *s.Canary.Question
+		}
+		q.Environment = s.Canary.Environment // whose rules hold, whatever the file says
+		return &q
+	}
+	return &Judgement{}
+}
+
 // judgementRules are the rules that must all agree to an answer.
 func judgementRules(plan *Plan, def Stage) []policy.Rule {
-	rules := []policy.Rule{def.Judgement.Rule}
-	if env, ok := plan.Environments[def.Judgement.Environment]; ok && (env.Judged || !env.Rule.IsZero()) {
+	q := def.Question()
+	rules := []policy.Rule{q.Rule}
+	if env, ok := plan.Environments[q.Environment]; ok && (env.Judged || !env.Rule.IsZero()) {
 		rules = append(rules, env.Rule)
 	}
 	return rules

@@ -97,6 +97,7 @@ func (r *random) review(sha string) {
 		if st.Run != nil {
 			st.Run.Environment = name
 		} else {
+			st.Kind, st.Canary = pipeline.KindDeploy, nil
 			st.Deploy = &pipeline.Deploy{Environment: name, Strategy: pipeline.StrategyRolling}
 		}
 		plan.Environments[name] = pipeline.EnvironmentRules{Namespace: "review", Review: true, Slug: "slug"}
@@ -178,7 +179,7 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 	st := pipeline.Stage{
 		Name: name, Kind: rapid.SampledFrom([]pipeline.StageKind{
 			pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindDeploy, pipeline.KindJudgement, pipeline.KindWait, pipeline.KindJob,
-			pipeline.KindRun, pipeline.KindValidate, pipeline.KindTrigger, pipeline.KindNotify,
+			pipeline.KindCanary, pipeline.KindCanary, pipeline.KindRun, pipeline.KindValidate, pipeline.KindTrigger, pipeline.KindNotify,
 		}).Draw(t, "kind"),
 		NoWayBack: rapid.IntRange(0, 5).Draw(t, "no way back") == 0,
 		OnFailure: rapid.SampledFrom([]pipeline.OnFailure{pipeline.FailStop, pipeline.FailRollback, pipeline.FailRollback, pipeline.FailContinue}).Draw(t, "on_failure"),
@@ -197,6 +198,8 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 	switch st.Kind {
 	case pipeline.KindRun:
 		st.Run = &pipeline.Run{Environment: rapid.SampledFrom(environments).Draw(t, "environment")}
+	case pipeline.KindCanary:
+		st.Canary = randomCanary(t)
 	case pipeline.KindTrigger:
 		st.Trigger = &pipeline.Trigger{}
 	case pipeline.KindNotify:
@@ -224,6 +227,22 @@ func randomStage(t *rapid.T, name string) pipeline.Stage {
 		st.Job = &pipeline.Job{Name: "job-" + name}
 	}
 	return st
+}
+
+func randomCanary(t *rapid.T) *pipeline.Canary {
+	c := newCanary(rapid.SampledFrom(environments).Draw(t, "environment"), map[string]string{
+		"warmup":   rapid.SampledFrom([]string{"0s", "3m"}).Draw(t, "warmup"),
+		"lifetime": rapid.SampledFrom([]string{"5m", "12m", "1h"}).Draw(t, "lifetime"),
+		"lookback": rapid.SampledFrom([]string{"0s", "7m"}).Draw(t, "lookback"),
+		"marginal": rapid.SampledFrom([]string{"judgement", "pass", "fail"}).Draw(t, "marginal"),
+		"misses":   rapid.SampledFrom([]string{"0", "1", "3"}).Draw(t, "misses"),
+		"weights":  rapid.SampledFrom([]string{"", "5", "5,10,50"}).Draw(t, "weights"),
+		"baseline": rapid.SampledFrom([]string{"", "", "aaaaaaaa", "0000"}).Draw(t, "baseline"),
+	})
+	if rapid.IntRange(0, 5).Draw(t, "past") == 0 {
+		c.From, c.To = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC), time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	}
+	return c
 }
 
 func (r *random) must(err error) {
@@ -334,6 +353,8 @@ func (r *random) noise() {
 			pipeline.Switched{Stage: st.Name, Attempt: old}, pipeline.Retired{Stage: st.Name, Attempt: old},
 			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old}, pipeline.JobStarted{Stage: st.Name, Attempt: old},
 			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.TornDown{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
+			pipeline.Paired{Stage: st.Name, Attempt: old}, pipeline.Weighed{Stage: st.Name, Attempt: st.Attempt, Weight: 99}, pipeline.PairEnded{Stage: st.Name, Attempt: old},
+			pipeline.Sampled{Stage: st.Name, Attempt: old, Look: 1}, pipeline.Sampled{Stage: st.Name, Attempt: st.Attempt, Look: 99},
 			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
 		)
 		if def, _ := r.world.Plan(id).Stage(st.Name); def.Environment() != "" && st.Attempt > 0 && st.Held != st.Attempt && st.Phase != pipeline.PhaseLocking {
@@ -354,7 +375,7 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		}
 		return pipeline.Failed{
 			Effect: p.Kind(), Key: p.Effect.Key, Stage: stage, Attempt: attempt,
-			Code:      rapid.SampledFrom([]pipeline.ReasonCode{pipeline.ReasonImagePull, pipeline.ReasonOther, pipeline.ReasonManifest, pipeline.ReasonRunLost}).Draw(t, "code"),
+			Code:      rapid.SampledFrom([]pipeline.ReasonCode{pipeline.ReasonImagePull, pipeline.ReasonOther, pipeline.ReasonManifest, pipeline.ReasonRunLost, pipeline.ReasonMeasure}).Draw(t, "code"),
 			Detail:    rapid.SampledFrom([]string{"it broke", "crash\nlog: line"}).Draw(t, "detail"),
 			Unchanged: p.Kind() == "apply" && rapid.Bool().Draw(t, "unchanged"),
 		}
@@ -385,6 +406,8 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: rapid.IntRange(0, 3).Draw(t, "passed") > 0, Saw: "something"}
 	case pipeline.WatchJob:
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: rapid.Bool().Draw(t, "ran"), Ran: pipeline.Ran{Job: "migrate"}, Detail: "exit code 1"}
+	case pipeline.Measure:
+		return r.samples(p, do)
 	case pipeline.Restore:
 		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt, Serving: rapid.Bool().Draw(t, "serving")}
 	case pipeline.LookAtPipeline:
@@ -397,6 +420,21 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		}}
 	}
 	return r.good(p)
+}
+
+// samples are what a look gets, good more often than not.
+func (r *random) samples(p pipelinetest.Pending, do pipeline.Measure) pipeline.Event {
+	how := rapid.SampledFrom([]pipelinetest.Compared{
+		pipelinetest.Same, pipelinetest.Same, pipelinetest.Same, pipelinetest.Mixed, pipelinetest.Worse, pipelinetest.None,
+	}).Draw(r.t, "samples")
+	e := pipelinetest.Samples(r.world.Plan(p.Of), do, how)
+	switch rapid.IntRange(0, 9).Draw(r.t, "pods") {
+	case 0:
+		e.Unwell = "a container crashes"
+	case 1:
+		e.Unequal = "the baseline lacks a pod"
+	}
+	return e
 }
 
 // drain lets everything go well from now on, until all have ended.
@@ -453,14 +491,20 @@ func onlyAllowed(step pipelinetest.Taken) error {
 	switch dec.What {
 	case pipeline.VerbApprove, pipeline.VerbReject:
 		def, _ := step.Plan.Stage(dec.Stage)
-		if def.Judgement == nil { // whether to roll back
+		if def.Judgement == nil && def.Canary == nil { // whether to roll back
 			if rule := step.Plan.Environments[def.Environment()].Rule; !rule.IsZero() && !agrees(policy.Rule{Approvers: rule.Approvers}, p, "") {
 				return fmt.Errorf("%+v was decided against %+v", dec, rule)
 			}
 			return nil
 		}
-		rules := []policy.Rule{def.Judgement.Rule}
-		if env := step.Plan.Environments[def.Judgement.Environment].Rule; !env.IsZero() {
+		question, next := def.Judgement, def.Environment()
+		if def.Canary != nil {
+			question = def.Canary.Question
+		} else {
+			next = question.Environment
+		}
+		rules := []policy.Rule{question.Rule}
+		if env := step.Plan.Environments[next].Rule; !env.IsZero() {
 			rules = append(rules, env)
 		}
 		for _, rule := range rules {

@@ -37,6 +37,14 @@ const (
 	ReasonLeftovers      ReasonCode = "leftovers"
 	ReasonClosed         ReasonCode = "merge-request-ended"
 	ReasonTornDown       ReasonCode = "torn-down"
+	// How a canary ended.
+	ReasonNothingToCompare ReasonCode = "nothing-to-compare"
+	ReasonCanaryPassed     ReasonCode = "canary-passed"
+	ReasonCanaryFailed     ReasonCode = "canary-failed"
+	ReasonCanaryGrey       ReasonCode = "canary-grey"
+	ReasonCanaryUnwell     ReasonCode = "canary-unwell"
+	ReasonNoSamples        ReasonCode = "no-samples"
+	ReasonMeasure          ReasonCode = "measure" // asking for the metrics again would change nothing
 	// What a deployer sees.
 	ReasonImagePull     ReasonCode = "image-pull"
 	ReasonCrashLoop     ReasonCode = "crash-loop"
@@ -131,11 +139,25 @@ func (r Reason) words() string {
 	case ReasonPipelineFailed:
 		return "the CI pipeline that it started did not pass"
 	case ReasonLeftovers:
-		return "done, but something of the release before could not be removed"
+		return "done, but something of " + firstNonEmpty(r.What, "the release before") + " could not be removed"
 	case ReasonClosed:
 		return "the merge request was " + r.What
 	case ReasonTornDown:
 		return r.What + " was removed"
+	case ReasonNothingToCompare:
+		return "there is nothing to compare with in " + r.What
+	case ReasonCanaryPassed:
+		return "canary passed"
+	case ReasonCanaryFailed:
+		return "canary failed"
+	case ReasonCanaryGrey:
+		return "the canary is neither good nor bad"
+	case ReasonCanaryUnwell:
+		return "canary failed, because its pods are not well"
+	case ReasonNoSamples:
+		return "the canary can't be judged"
+	case ReasonMeasure:
+		return "the metrics can't be asked for"
 	case ReasonImagePull:
 		return "the image cannot be pulled"
 	case ReasonCrashLoop:

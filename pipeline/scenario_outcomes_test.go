@@ -40,6 +40,8 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 	case "checked": // checked yes|no SAW
 		do := p.Effect.Do.(pipeline.RunCheck)
 		e = pipeline.Checked{Stage: stage, Attempt: attempt, Check: do.Check, Run: do.Run, Passed: words[1] == "yes", Saw: words[2]}
+	case "sampled": // sampled same|worse|mixed|none, or sampled unwell|unequal WHY
+		e, err = s.sampledAs(id, p.Effect.Do.(pipeline.Measure), words[1:])
 	case "ran": // ran yes|no DETAIL
 		e = pipeline.JobRan{Stage: stage, Attempt: attempt, Passed: words[1] == "yes", Ran: pipeline.Ran{Job: stage, ExitCode: 1}, Detail: words[2]}
 	case "adopted": // adopted WHAT

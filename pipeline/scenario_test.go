@@ -382,6 +382,8 @@ func newStage(words []string, o map[string]string) (pipeline.Stage, error) {
 		}
 	case pipeline.KindRun:
 		st.Run = &pipeline.Run{Environment: words[2], Image: "shop:1"}
+	case pipeline.KindCanary:
+		st.Canary = newCanary(words[2], o)
 	case pipeline.KindValidate:
 	case pipeline.KindTrigger:
 		st.Trigger = &pipeline.Trigger{}

@@ -102,6 +102,8 @@ func (s *stepper) apply(e Event) error {
 		s.superseded(e)
 	case KeepEnded:
 		s.keepEnded(e)
+	case Replaced:
+		s.replaced(e)
 	case Tick:
 		s.tick()
 	default:
@@ -153,6 +155,14 @@ func (s *stepper) applyToStage(e Event) error {
 		s.jobSeen(e)
 	case JobChanged:
 		s.jobChanged(e)
+	case Paired:
+		s.paired(e)
+	case Weighed:
+		s.weighed(e)
+	case Sampled:
+		s.sampled(e)
+	case PairEnded:
+		s.pairEnded(e)
 	default:
 		return errors.New("a delivery does not understand it")
 	}
@@ -278,6 +288,7 @@ func (s *stepper) wake() time.Time {
 			sooner(st.Deadline)
 			sooner(st.LookAt)
 			sooner(st.nextCheck())
+			sooner(s.nextOfCanary(st))
 		}
 	}
 	if !wake.After(s.now) {
@@ -300,12 +311,12 @@ func (s *stepper) due(t time.Time) bool { return !t.IsZero() && !t.After(s.now) 
 // report emits what tells people, if something that they see has changed.
 func (s *stepper) report(before *Delivery) {
 	was, is := NewView(s.plan, before), NewView(s.plan, s.d)
-	if s.d.Status == StatusNone || s.d.Status == StatusLoading || reflect.DeepEqual(was, is) {
+	if s.d.Status == StatusNone || s.d.Status == StatusLoading || !s.news(before, was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
 	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
-		len(before.Decisions) == len(s.d.Decisions) {
-		return // a finished delivery says no more, unless people decide about it
+		len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
+		return // a finished delivery says no more, unless people decide about it, or could
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {
@@ -323,6 +334,28 @@ func (s *stepper) report(before *Delivery) {
 		}
 		s.reportStage(st, before)
 	}
+}
+
+// news tells that people have something to read. What a stage does for a moment, between two things that people wait for,
+// is shown by whoever looks then, and is worth no edit of its own: the end of it is.
+func (s *stepper) news(before *Delivery, was, is View) bool {
+	stages := slices.Clone(is.Stages)
+	for i := range stages {
+		now := &stages[i]
+		st, old := s.d.Stage(now.Name), before.Stage(now.Name)
+		if i >= len(was.Stages) || old == nil || old.Status != st.Status || old.Attempt != st.Attempt || st.Status.Finished() {
+			continue
+		}
+		switch {
+		case st.Phase == PhaseRetiring && old.Phase != PhaseRetiring:
+			stages[i] = was.Stages[i] // the release before can't have the traffic back any more, and goes
+			is.MayRollback, is.MayPromote = was.MayRollback, was.MayPromote
+		case now.Progress == st.doing():
+			now.Progress = was.Stages[i].Progress
+		}
+	}
+	is.Stages = stages
+	return !reflect.DeepEqual(was, is)
 }
 
 // reportStage keeps the stage's commit status and GitLab deployment true.
@@ -397,6 +430,10 @@ func (d *Delivery) clone() Delivery {
 	c.Stages = slices.Clone(d.Stages)
 	for i := range c.Stages {
 		c.Stages[i].Checks = slices.Clone(d.Stages[i].Checks)
+		if a := d.Stages[i].Analysis; a != nil {
+			analysis := *a // its history is only ever replaced
+			c.Stages[i].Analysis = &analysis
+		}
 	}
 	c.Decisions = slices.Clone(d.Decisions)
 	c.Requests = slices.Clone(d.Requests)

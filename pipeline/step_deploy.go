@@ -18,6 +18,9 @@ func (s *stepper) lock(st *StageState, environment string, back bool) {
 		claim.Of, claim.To = s.undoes(def), def.Rollback.To
 	}
 	claim.Down = def.Kind == KindTearDown
+	if def.Canary != nil {
+		claim.Compare = def.Canary.Baseline
+	}
 	s.send(environment, LockWanted{
 		Environment: EnvironmentRef{Project: s.d.Project.ID, Name: environment},
 		Claim:       claim,
@@ -58,12 +61,12 @@ func (s *stepper) giveBackUnsure(st *StageState, def Stage) {
 }
 
 // has tells that the stage has the environment, or a place in its queue. One that asks whether to go back has returned it
-// before.
+// before, and a canary that judges what has been never wanted it.
 func (s *stepper) has(st *StageState, def Stage) bool {
 	if def.Environment() == "" || st.Phase == "" || st.Phase == PhaseEvaluating {
 		return false
 	}
-	return def.Kind != KindDeploy || st.Held != 0 || st.Phase == PhaseLocking
+	return def.Kind != KindDeploy && def.Kind != KindCanary || st.Held != 0 || st.Phase == PhaseLocking
 }
 
 func (s *stepper) toGiveBack(st *StageState, def Stage, released *Release) LockReturned {
@@ -104,6 +107,8 @@ func (s *stepper) granted(e LockGranted) {
 		s.tearDownGranted(st, def, e)
 	case st.Undo:
 		s.undoGranted(st, def, e)
+	case def.Kind == KindCanary:
+		s.canaryGranted(st, def, e)
 	default:
 		st.Previous = e.Current
 		s.beginWork(st, def)
@@ -123,7 +128,7 @@ func (s *stepper) beginApply(st *StageState, def Stage) {
 	st.Status, st.Phase = StageRunning, PhaseApplying
 	st.Deadline = s.now.Add(orElse(def.Timeout, deployTimeout))
 	s.act(st, "apply", clusterSlot(def), Apply{
-		Stage: st.Name, Attempt: st.Attempt, ReleaseID: fmt.Sprintf("%s/%s/%d", s.d.ID, st.Name, st.Attempt),
+		Stage: st.Name, Attempt: st.Attempt, ReleaseID: fmt.Sprintf("%s/%s/%d", s.d.ID, st.Name, st.Attempt), Images: s.tested(def.Environment()),
 	})
 }
 

@@ -156,7 +156,7 @@ func (s *environmentStepper) returned(e LockReturned) {
 	if s.env.Holder == nil || !mine(*s.env.Holder) {
 		return
 	}
-	holder := *s.env.Holder
+	holder, current, unsure := *s.env.Holder, s.env.Current(), s.env.Unsure
 	s.env.Holder = nil
 	s.settle(e, holder)
 	if e.Emptied {
@@ -178,6 +178,24 @@ func (s *environmentStepper) returned(e LockReturned) {
 		if n := len(s.env.Releases); n > KeptReleases {
 			s.env.Releases = s.env.Releases[n-KeptReleases:]
 		}
+		s.tellReplaced(current, *e.Released, holder)
+		if unsure != nil && unsure.Of != e.Released.Delivery && unsure.Of != holder.Delivery {
+			s.send(unsure.Of, Replaced{Environment: s.env.Name, By: holder.Name})
+		}
+	}
+}
+
+// tellReplaced lets deliveries know whether what they brought runs. The one that changed it knows.
+func (s *environmentStepper) tellReplaced(was *Release, is Release, by Claim) {
+	if was != nil && was.ID == is.ID {
+		return
+	}
+	if was != nil && was.Delivery != by.Delivery {
+		s.send(was.Delivery, Replaced{Environment: s.env.Name, Release: was.ID, By: by.Name})
+	}
+	before := s.env.Releases[:len(s.env.Releases)-1]
+	if slices.ContainsFunc(before, func(r Release) bool { return r.ID == is.ID }) {
+		s.send(is.Delivery, Replaced{Environment: s.env.Name, Release: is.ID})
 	}
 }
 
@@ -239,6 +257,9 @@ func (s *environmentStepper) tellGranted() {
 	if c.Down {
 		granted.Releases = s.env.Releases
 	}
+	if c.Compare != "" {
+		granted.Compare, granted.Why = s.compared(c.Compare)
+	}
 	s.send(c.Delivery, granted)
 }
 
@@ -274,6 +295,21 @@ func (s *environmentStepper) target(c Claim) (to *Release, why string) {
 		return nil, fmt.Sprintf("%s remembers no release %s", s.env.Name, c.To)
 	}
 	return nil, ""
+}
+
+// compared is the release with which a canary wants to be compared: never one that has failed,
+// because its pods get traffic again. If there is none it is nil, and why says why.
+func (s *environmentStepper) compared(name string) (with *Release, why string) {
+	for _, r := range slices.Backward(s.env.Releases) {
+		switch {
+		case !r.named(name):
+		case s.env.bad(r):
+			return nil, fmt.Sprintf("release %s of %s has failed or was rolled back, and nothing is compared with it", Short(r.SHA), s.env.Name)
+		default:
+			return &r, ""
+		}
+	}
+	return nil, fmt.Sprintf("%s remembers no release %s to compare with", s.env.Name, name)
 }
 
 // clearKept lets the releases go whose time to be looked at is over, and the oldest of too many.

@@ -122,9 +122,8 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	}
 	if r.What == VerbReject {
 		s.decide(r, st.Name, st.Attempt, p, a.Rule)
-		s.end(st, StageRejected, Reason{Code: ReasonRejected, Who: p.Label(), Detail: r.Reason})
 		s.answer(r, true, "")
-		s.consequence(st, def)
+		s.rejected(st, def, Reason{Code: ReasonRejected, Who: p.Label(), Detail: r.Reason})
 		return ""
 	}
 	var by []string
@@ -138,11 +137,30 @@ func (s *stepper) judge(r Request, p policy.Person) string {
 	}
 	s.decide(r, st.Name, st.Attempt, p, a.Rule)
 	by = append(by, p.Label())
-	if len(by) >= max(def.Judgement.Quorum, 1) {
-		s.worked(st, def, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
+	if len(by) >= max(def.Question().Quorum, 1) {
+		s.approved(st, def, Reason{Code: ReasonApproved, Who: strings.Join(by, ", ")})
 	}
 	s.answer(r, true, "")
 	return ""
+}
+
+// approved: enough people said yes.
+func (s *stepper) approved(st *StageState, def Stage, reason Reason) {
+	if def.Kind == KindCanary {
+		s.unpair(st, StageSucceeded, reason)
+		return
+	}
+	s.worked(st, def, reason)
+}
+
+// rejected: somebody said no.
+func (s *stepper) rejected(st *StageState, def Stage, reason Reason) {
+	if def.Kind == KindCanary {
+		s.unpair(st, StageRejected, reason)
+		return
+	}
+	s.end(st, StageRejected, reason)
+	s.consequence(st, def)
 }
 
 func (s *stepper) facts() policy.Facts {
@@ -284,13 +302,18 @@ func (d *Delivery) retryable() bool {
 	}
 }
 
-// Deployed tells that the delivery has changed an environment that it could take back.
-func (d *Delivery) Deployed() bool {
-	return slices.ContainsFunc(d.Stages, func(st StageState) bool { return st.deployed() })
+// mayGoBack tells that a rollback without further words has something to take back: what the delivery deployed last.
+func (d *Delivery) mayGoBack() bool {
+	for i := range slices.Backward(d.Stages) {
+		if st := &d.Stages[i]; st.brought() {
+			return st.ReplacedBy == ""
+		}
+	}
+	return false
 }
 
-// deployed also counts a stage whose own rollback has failed: what it brought may be there.
-func (st *StageState) deployed() bool {
+// brought tells that the stage has changed what runs. After its own rollback has failed it may have.
+func (st *StageState) brought() bool {
 	if st.Reason.Code == ReasonNotRolledBack {
 		return !st.Undo || st.Release != nil // else it is a rollback, which people try again
 	}
@@ -306,6 +329,9 @@ func (s *stepper) rollback(r Request, p policy.Person) string {
 	}
 	st, refusal := s.toRollBack(firstNonEmpty(r.Environment, r.Argument))
 	if refusal != "" {
+		if st := s.d.liveCanary(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && r.Release == "" && s.d.notCancelable() == "" {
+			return s.endCanary(st, r, p)
+		}
 		return refusal
 	}
 	environment := s.d.definition(s.plan, st).Environment()
@@ -358,14 +384,18 @@ func (s *stepper) toRollBack(environment string) (*StageState, string) {
 	var names []string
 	for i := range slices.Backward(s.d.Stages) {
 		st := &s.d.Stages[i]
-		if !st.deployed() {
+		if !st.brought() {
 			continue
 		}
 		name := s.d.definition(s.plan, st).Environment()
-		if environment == "" || environment == name {
+		switch {
+		case environment != "" && environment != name:
+			names = append(names, name)
+		case st.ReplacedBy != "":
+			return nil, fmt.Sprintf("There is nothing to take back in %s: %s has brought another release since.", name, st.ReplacedBy)
+		default:
 			return st, ""
 		}
-		names = append(names, name)
 	}
 	if len(names) == 0 {
 		return nil, "This delivery has changed nothing that could go back."

@@ -58,6 +58,8 @@ func (s *stepper) run(st *StageState, def Stage) {
 		s.act(st, "play", "", PlayJob{Stage: st.Name, Attempt: st.Attempt, Again: st.LastJob})
 	case KindRun, KindTearDown:
 		s.lock(st, def.Environment(), false)
+	case KindCanary:
+		s.runCanary(st, def)
 	case KindValidate:
 		s.check(st, def)
 	case KindTrigger:
@@ -212,6 +214,8 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 	case def.Kind == KindJudgement, def.Kind == KindWait, def.Kind == KindValidate, st.Phase == PhaseEvaluating:
 		s.stopChecks(st)
 		s.end(st, ending, reason)
+	case def.Kind == KindCanary:
+		s.windCanary(st, ending, reason)
 	case status != StatusCanceled:
 		// What changes something goes on to its own end.
 	case st.Phase == PhaseDeciding, st.Phase == PhaseRetiring:
@@ -292,8 +296,12 @@ func (s *stepper) tickStage(st *StageState) {
 	if s.due(st.LookAt) && st.Job.ID != 0 {
 		s.lookAgain(st, def)
 	}
-	if st.Phase == PhaseChecking {
+	switch {
+	case st.Phase == PhaseChecking:
 		s.tickChecks(st, def)
+		return
+	case def.Kind == KindCanary && st.Phase != PhaseEvaluating:
+		s.tickCanary(st, def)
 		return
 	}
 	if s.due(st.Deadline) {
@@ -413,6 +421,8 @@ func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 		st.Progress = e.Detail // the next look may tell
 	case e.Effect == RunCheck{}.ActionKind():
 		s.checkFailed(st, e)
+	case s.d.definition(s.plan, st).Kind == KindCanary && st.Phase != PhaseEvaluating:
+		s.canaryEffectFailed(st, e, reason)
 	case e.Key != stageKey(st, s.awaited(st)):
 		// It was taken back, and had failed before it heard.
 	case st.Phase == PhaseRetiring, st.Phase == PhaseClearing:
@@ -456,7 +466,13 @@ func (s *stepper) awaited(st *StageState) string {
 		return "restore"
 	case PhaseVerifying:
 		return "verify"
-	case PhaseLocking, PhaseChecking, PhaseDeciding:
+	case PhasePairing:
+		return "pair"
+	case PhaseAnalysing:
+		return measureKey(st)
+	case PhaseUnpairing:
+		return unpairKey(st)
+	case PhaseLocking, PhaseChecking, PhaseDeciding, PhaseWarming:
 		return ""
 	}
 	switch kind {

@@ -37,6 +37,8 @@ func (s *stepper) create(e Event) error {
 		s.born(StatusNone)
 		s.d.Ended = s.now
 		s.requested(e.Request)
+	case Replaced, KeepEnded:
+		// It was forgotten, and needs to hear nothing.
 	default:
 		return errors.New("the delivery does not exist")
 	}

@@ -133,6 +133,20 @@ func (s *stepper) keepEnded(e KeepEnded) {
 	s.emit("remove/"+e.Release.ID, "remove/"+e.Environment, Remove(e))
 }
 
+// replaced notes whether what the delivery brought still runs.
+func (s *stepper) replaced(e Replaced) {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if def := s.d.definition(s.plan, st); def.Kind != KindDeploy || def.Environment() != e.Environment {
+			continue
+		}
+		this := st.Release != nil && st.Release.ID == e.Release
+		if this || e.Release == "" && st.Reason.Code == ReasonNotRolledBack {
+			st.ReplacedBy = e.By
+		}
+	}
+}
+
 // hasBefore tells that there is something to go back to.
 func (st *StageState) hasBefore() bool { return st.Previous != nil || st.Adopted != "" }
 

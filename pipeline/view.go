@@ -62,8 +62,10 @@ type StageView struct {
 	Checks      []CheckView
 	Standby     time.Time // until when the release before is ready to take the traffic back
 	Ran         *Ran      // how its Kubernetes Job ended
+	Analysis    *Analysis // how its canary stands, without what changes between two looks
 	Previous    string    // short sha of what ran before, "" if nothing
 	Now         string    // short sha of what runs since, "" if nothing changed
+	ReplacedBy  string    // what has brought another release since, "" while Now runs
 	Aftermath   bool      // it follows how the delivery ended
 }
 
@@ -105,7 +107,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		Created: d.Created, Started: d.Started, Ended: d.Ended,
 		MayCancel:   d.notCancelable() == "",
 		MayRetry:    d.retryable() && (d.TearDownOf != "" || d.Closing.At.IsZero()),
-		MayRollback: d.Deployed() && d.Closing.At.IsZero(),
+		MayRollback: d.mayGoBack() && d.Closing.At.IsZero(),
 	}
 	if plan == nil {
 		return v
@@ -127,7 +129,7 @@ func NewView(plan *Plan, d *Delivery) View {
 		switch {
 		case s.Status == StageAsking && s.Phase == PhaseDeciding:
 			v.Questions = append(v.Questions, wayBackQuestion(plan, d, def, s))
-		case s.Status == StageAsking && def.Judgement != nil:
+		case s.Status == StageAsking && (def.Judgement != nil || def.Canary != nil):
 			v.Questions = append(v.Questions, newQuestion(plan, d, def, s))
 		}
 	}
@@ -139,13 +141,16 @@ func newStageView(plan *Plan, d *Delivery, def Stage, s *StageState) StageView {
 		Name: s.Name, Kind: def.Kind, Status: s.Status, Icon: s.Status.Icon(), Word: string(s.Status),
 		Reason: s.Reason.String(), Progress: s.Progress, Environment: def.Environment(), Needs: def.Needs,
 		Attempt: s.Attempt, Started: s.Started, Ended: s.Ended, Deadline: s.Deadline,
-		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran, Aftermath: def.Aftermath,
+		Checks: checkViews(s), Standby: s.Standby, Ran: s.Ran, ReplacedBy: s.ReplacedBy, Aftermath: def.Aftermath, Analysis: analysisView(s.Analysis),
 	}
 	if sv.Progress == "" {
 		sv.Progress = s.doing()
 	}
 	if s.Reason.Code == ReasonDone {
 		sv.Reason = ""
+	}
+	if s.Analysis != nil && s.Analysis.Looking {
+		sv.Deadline = time.Time{} // of the look: nobody waits for it
 	}
 	if rules, ok := plan.Environments[sv.Environment]; ok {
 		if sv.Namespace = rules.Namespace; def.Kind != KindTearDown {
@@ -191,7 +196,12 @@ func (s *StageState) doing() string {
 		return "what the release before left is being removed"
 	case PhaseClearing:
 		return "what was undone is being removed"
-	case PhaseEvaluating, PhaseLocking, PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying, PhaseChecking, PhaseDeciding, PhaseRemoving:
+	case PhasePairing:
+		return "baseline and canary are being created"
+	case PhaseUnpairing:
+		return "baseline and canary are being removed"
+	case PhaseEvaluating, PhaseLocking, PhaseApplying, PhaseObserving, PhaseRestoring, PhaseVerifying, PhaseChecking, PhaseDeciding, PhaseRemoving,
+		PhaseWarming, PhaseAnalysing:
 	}
 	return ""
 }
@@ -202,11 +212,15 @@ func (st *StageState) restored() bool {
 }
 
 func newQuestion(plan *Plan, d *Delivery, def Stage, s *StageState) Question {
-	j := def.Judgement
+	j := def.Question()
 	rules := judgementRules(plan, def)
 	q := Question{
 		Token: Token(d.ID, s.Name, s.Attempt), Stage: s.Name, Attempt: s.Attempt, Ask: j.Ask,
 		Quorum: max(j.Quorum, 1), Since: s.Started, Expires: s.Deadline, Confirm: j.Confirm, Environment: j.Environment,
+	}
+	if def.Canary != nil {
+		// Its samples are in the report, and the question is why it comes now.
+		q.Since, q.Ask = s.Deadline.Add(-orElse(j.Expires, askTimeout)), firstNonEmpty(j.Ask, canaryAsk(def, s))
 	}
 	for _, r := range rules {
 		q.Approvers = append(q.Approvers, r.Approvers...)
@@ -227,7 +241,9 @@ func (v View) DecidedBack(d Decision) bool {
 	if d.What != VerbApprove && d.What != VerbReject {
 		return false
 	}
-	return slices.ContainsFunc(v.Stages, func(s StageView) bool { return s.Name == d.Stage && s.Kind != KindJudgement })
+	return slices.ContainsFunc(v.Stages, func(s StageView) bool {
+		return s.Name == d.Stage && s.Kind != KindJudgement && s.Kind != KindCanary
+	})
 }
 
 // recording tells that somebody's answer is being looked at.

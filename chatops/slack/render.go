@@ -115,12 +115,24 @@ func (m *message) stages(c chatops.Card) {
 		lines = append(lines, "afterwards: "+strip(c.After))
 	}
 	for _, n := range c.Notes {
-		lines = append(lines, n.Icon+" "+bold(link(n.Stage, 100))+": "+escape(n.Text, maxLabel))
+		lines = append(lines, n.Icon+" "+bold(link(n.Stage, 100))+": "+said(n))
 	}
 	for _, p := range c.Problems {
 		lines = append(lines, "• "+escape(p, maxLabel))
 	}
 	m.section(lines...)
+}
+
+// said is what a note says, with the time in the zone of whoever reads it.
+func said(n chatops.Note) string {
+	s := escape(n.Text, maxLabel)
+	if !n.Until.IsZero() {
+		s += " until " + date(n.Until)
+	}
+	if n.More != "" {
+		s += "; " + escape(n.More, maxLabel)
+	}
+	return s
 }
 
 func strip(steps []chatops.Step) string {

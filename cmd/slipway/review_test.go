@@ -190,6 +190,33 @@ func TestReviewEnvironmentsComeAndGoWithTheirMergeRequests(t *testing.T) {
 	})
 }
 
+// TestAReviewGoesWhoseMergeRequestEndedWhileNobodyListened: no hook came, and nobody sends it again.
+func TestAReviewGoesWhoseMergeRequestEndedWhileNobodyListened(t *testing.T) {
+	r := newRigOf(t, "sim", 200*time.Millisecond, true)
+	r.start()
+	carts, dates := r.propose("Add carts", "carts"), r.propose("Show dates", "dates")
+	r.awaitReview(carts)
+	r.awaitReview(dates)
+	r.kill()
+	r.ok(r.world.GitLab.CloseMergeRequest(r.world.Project, dates, r.world.Ben))
+	r.ok(r.world.GitLab.Quiet(r.within()))
+	asked := len(r.world.GitLab.Requests())
+	r.start()
+	r.awaitStopped(dates)
+	r.wantReviewed(carts)
+	lists := 0
+	for _, req := range r.world.GitLab.Requests()[asked:] {
+		if strings.HasSuffix(req.Path, "/merge_requests") {
+			lists++
+		}
+	}
+	if lists != 1 {
+		t.Errorf("GitLab was asked %d times for all merge requests", lists)
+	}
+	r.checkContract()
+	r.checkDatabase()
+}
+
 // resendLost sends the hooks again that nobody took, as people do in GitLab.
 func (r *rig) resendLost() {
 	r.Helper()

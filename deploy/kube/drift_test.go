@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/deploy/kube"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
@@ -24,6 +25,8 @@ func (w *world) edit(resource, name, patch string) {
 	switch resource {
 	case "deployments":
 		_, err = w.admin.AppsV1().Deployments(w.namespace).Patch(w.t.Context(), name, types.StrategicMergePatchType, []byte(patch), options)
+	case "services":
+		_, err = w.admin.CoreV1().Services(w.namespace).Patch(w.t.Context(), name, types.MergePatchType, []byte(patch), options)
 	case "secrets":
 		_, err = w.admin.CoreV1().Secrets(w.namespace).Patch(w.t.Context(), name, types.MergePatchType, []byte(patch), options)
 	default:
@@ -104,6 +107,89 @@ func TestDriftIsWhatSomebodyElseChanged(t *testing.T) {
 			t.Errorf("the config map has %q", got)
 		}
 	})
+}
+
+// TestDriftOfABlueGreenReleaseIsCorrectedButNotTheTraffic: where the traffic is, who is told to have it, and what another
+// release has left stays as it is.
+func TestDriftOfABlueGreenReleaseIsCorrectedButNotTheTraffic(t *testing.T) {
+	for _, routed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("by a route: %v", routed), func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.deploy.Strategy = pipeline.StrategyBlueGreen
+				manifests := configMap("settings", "one") + service + deployment("shop:1", 2, "") + autoscaler + budget
+				if routed {
+					w.deploy.Traffic = &pipeline.Traffic{HTTPRoute: "shop"}
+					w.route(httpRoute, "True")
+				}
+				w.commit("aaaa1111", manifests)
+				w.commit("bbbb2222", strings.ReplaceAll(manifests, "shop:1", "shop:2"))
+				one := w.deliver("aaaa1111", nil)
+				n, ctx := w.connection().Namespace(w.namespace), w.context()
+				compare := func() []deploy.Deviation {
+					t.Helper()
+					set, err := deploy.Placed(w.recorded(one), one)
+					if err != nil {
+						t.Fatal(err)
+					}
+					found, err := deploy.Drift(ctx, n, w.namespace, set, w.owner(one))
+					if err != nil {
+						t.Fatal(err)
+					}
+					return found
+				}
+				if found := compare(); len(found) > 0 {
+					t.Fatalf("right after it was delivered: %q", told(found))
+				}
+				w.edit("deployments", versionedDeployment(one), `{"spec":{"replicas":3}}`) // as the autoscaler does
+				w.edit("deployments", versionedDeployment(one), `{"spec":{"template":{"spec":{"containers":[{"name":"app","image":"shop:hacked"}]}}}}`)
+				w.edit("configmaps", "settings", `{"data":{"value":"changed"}}`)
+				w.edit("services", "shop", `{"spec":{"selector":{"who":"knows"},"sessionAffinity":"ClientIP"}}`)
+				left := correctAll(t, ctx, n, compare)
+				if len(left) != 1 || left[0].Field != ".spec.selector.who" && left[0].Field != ".spec.selector" || !strings.Contains(left[0].Left, "where the traffic goes") {
+					t.Errorf("left is %q", told(left))
+				}
+				d, err := w.admin.AppsV1().Deployments(w.namespace).Get(ctx, versionedDeployment(one), metav1.GetOptions{})
+				if err != nil || *d.Spec.Replicas != 3 || d.Spec.Template.Spec.Containers[0].Image != "shop:1" || d.Labels[deploy.LabelTrack] != deploy.TrackStable {
+					t.Errorf("the Deployment is %+v %v, %v", d.Labels, d.Spec, err)
+				}
+				if got := w.selector(); got["who"] != "knows" || got[deploy.LabelVersion] != one.Version {
+					t.Errorf("the selector is %v", got)
+				}
+				if got := w.configMap("settings").Data["value"]; got != "one" {
+					t.Errorf("the config map has %q", got)
+				}
+				w.edit("services", "shop", `{"spec":{"selector":{"who":null}}}`)
+
+				// A delivery that was left half-way has the traffic, and nobody's record says so.
+				two := w.release("bbbb2222")
+				w.switchTo(two, &one)
+				left = correctAll(t, ctx, n, compare)
+				if len(left) == 0 || slices.ContainsFunc(left, func(d deploy.Deviation) bool { return d.Left == "" }) {
+					t.Errorf("left is %q", told(left))
+				}
+				if got := w.selector()[deploy.LabelVersion]; !routed && got != two.Version {
+					t.Errorf("the traffic has moved to %q", got)
+				}
+			})
+		})
+	}
+}
+
+// correctAll corrects until nothing more is to be corrected, and returns what is left.
+func correctAll(t *testing.T, ctx context.Context, n *kube.Namespace, compare func() []deploy.Deviation) []deploy.Deviation {
+	t.Helper()
+	for range 100 {
+		found := compare()
+		applied, err := deploy.Correct(ctx, n, found)
+		if f, ok := pipeline.AsFailure(err); err != nil && (!ok || f.Permanent) { // its status may have changed meanwhile
+			t.Fatalf("correct: %v", err)
+		}
+		if applied == 0 && err == nil {
+			return found
+		}
+	}
+	t.Fatal("there is always more to be corrected")
+	return nil
 }
 
 // What has changed since it was compared may be the work of a delivery.

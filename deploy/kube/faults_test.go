@@ -39,7 +39,7 @@ func (w *world) refuseAdmission(message string) (allow func()) {
 	return func() { w.sim.Faults.RefuseAdmission(w.namespace, "") }
 }
 
-// podQuota allows that many pods.
+// podQuota allows that many pods, and any number if it is negative.
 func (w *world) podQuota(n int) {
 	w.t.Helper()
 	if w.sim != nil {
@@ -47,6 +47,12 @@ func (w *world) podQuota(n int) {
 		return
 	}
 	quotas := w.admin.CoreV1().ResourceQuotas(w.namespace)
+	if n < 0 {
+		if err := quotas.Delete(w.t.Context(), "few", metav1.DeleteOptions{}); err != nil {
+			w.t.Fatal(err)
+		}
+		return
+	}
 	_, err := quotas.Create(w.t.Context(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "few"}, Spec: corev1.ResourceQuotaSpec{
 		Hard: corev1.ResourceList{corev1.ResourcePods: *resource.NewQuantity(int64(n), resource.DecimalSI)},
 	}}, metav1.CreateOptions{})

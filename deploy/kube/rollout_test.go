@@ -127,6 +127,60 @@ func TestExhaustedQuotaIsTold(t *testing.T) {
 	})
 }
 
+const statefulSet = `
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: "db:1"}]}}}
+`
+
+const daemonSet = `
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec: {selector: {matchLabels: {app: agent}}, template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: agent, image: "agent:1"}]}}}
+`
+
+// TestExhaustedQuotaIsToldOfEveryWorkload: only the cluster's events tell why a StatefulSet or a DaemonSet has no pods.
+func TestExhaustedQuotaIsToldOfEveryWorkload(t *testing.T) {
+	for title, c := range map[string]struct {
+		manifests string
+		quota     int
+	}{"StatefulSet db": {statefulSet, 1}, "DaemonSet agent": {daemonSet, 0}} {
+		t.Run(title, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.podQuota(c.quota)
+				w.patience = deploy.Patience{Refused: 1500 * time.Millisecond}
+				w.commit("dddd4444", c.manifests)
+				f := w.fails("dddd4444")
+				if f.Code != pipeline.ReasonQuota || !strings.Contains(f.Detail, title+" can't make pods: ") || !strings.Contains(f.Detail, "exceeded quota") {
+					t.Errorf("got %s: %s", f.Code, f.Detail)
+				}
+			})
+		})
+	}
+}
+
+// TestARefusalOfPodsThatPassesIsWaitedOut of every workload.
+func TestARefusalOfPodsThatPassesIsWaitedOut(t *testing.T) {
+	onEachCluster(t, func(_ *testing.T, w *world) {
+		w.podQuota(0)
+		w.commit("dddd4444", statefulSet+daemonSet)
+		r := w.mustApply("dddd4444")
+		result := w.observing(w.t.Context(), r)
+		w.await("a refusal", func() bool {
+			events, err := w.admin.CoreV1().Events(w.namespace).List(w.t.Context(), metav1.ListOptions{FieldSelector: "reason=FailedCreate"})
+			return err == nil && len(events.Items) > 1
+		})
+		w.podQuota(-1)
+		if err := <-result; err != nil {
+			w.t.Error(err)
+		}
+	})
+}
+
 func TestWorkloadThatIsDeletedMeanwhileFails(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
 		w.commit("eeee5555", deployment("shop:neverready", 1, ""))
@@ -211,18 +265,7 @@ func TestObservingEndsWithItsContext(t *testing.T) {
 
 func TestAllKindsOfWorkloadsRollOut(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {
-		const others = `
----
-apiVersion: apps/v1
-kind: StatefulSet
-metadata: {name: db}
-spec: {serviceName: db, replicas: 2, selector: {matchLabels: {app: db}}, template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: "db:1"}]}}}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: agent}
-spec: {selector: {matchLabels: {app: agent}}, template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: agent, image: "agent:1"}]}}}
-`
+		others := statefulSet + daemonSet
 		w.patience = deploy.Patience{Stall: 10 * time.Second}
 		w.commit("aaaa1111", deployment("shop:1", 2, "")+others)
 		w.release("aaaa1111")

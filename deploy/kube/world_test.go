@@ -49,6 +49,8 @@ type world struct {
 	patience    deploy.Patience
 	deploy      pipeline.Deploy                     // what the stage says beside its environment and path
 	run         *pipeline.Run                       // makes it a run stage
+	canary      *pipeline.Canary                    // comes before the stage if it is set
+	tries       int                                 // of effects before, for which a task is the next
 	environment string                              // "production" unless a test says so
 	slug        string                              // of a review
 	mortal      func(deploy.Cluster) deploy.Cluster // stands before the cluster if it is set
@@ -172,14 +174,20 @@ func (w *world) task(sha string, do pipeline.Action) *pipeline.Task {
 	if w.run != nil {
 		stage = pipeline.Stage{Name: stageName, Kind: pipeline.KindRun, Run: w.run}
 	}
+	stages := []pipeline.Stage{stage}
+	if w.canary != nil {
+		c := *w.canary
+		c.Environment, c.Deploy = w.environment, def
+		stages = append([]pipeline.Stage{{Name: canaryStage, Kind: pipeline.KindCanary, Canary: &c}}, stages...)
+	}
 	return &pipeline.Task{
-		Plan: &pipeline.Plan{Commit: pipeline.Commit{SHA: sha, Ref: "main"}, Stages: []pipeline.Stage{stage},
+		Plan: &pipeline.Plan{Commit: pipeline.Commit{SHA: sha, Ref: "main"}, Stages: stages,
 			Environments: map[string]pipeline.EnvironmentRules{w.environment: {Slug: w.slug, Review: w.slug != ""}}},
 		Delivery: pipeline.Delivery{
 			ID: "7-1-" + sha, SHA: sha, Project: pipeline.Project{ID: 7, Path: "shop/api"},
 			MergeRequest: pipeline.MergeRequest{IID: 1, Title: "Change " + sha}, Stages: []pipeline.StageState{{Name: stageName, Attempt: 1}},
 		},
-		Effect: pipeline.Effect{Key: stageName, Do: do}, Attempt: 1,
+		Effect: pipeline.Effect{Key: stageName, Do: do}, Attempt: 1 + w.tries,
 		Progress: func(e pipeline.Event) {
 			if p, ok := e.(pipeline.Progressed); ok {
 				w.mu.Lock()

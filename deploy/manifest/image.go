@@ -37,8 +37,8 @@ func walkContainers(node any, do func(map[string]any)) {
 	}
 }
 
-// imageName is an image's name without its tag and digest: "registry.example.com:5000/shop".
-func imageName(image string) string {
+// ImageName is an image's name without its tag and digest: "registry.example.com:5000/shop".
+func ImageName(image string) string {
 	name, _, _ := strings.Cut(image, "@")
 	if colon := strings.LastIndex(name, ":"); colon > strings.LastIndex(name, "/") {
 		name = name[:colon]
@@ -81,7 +81,7 @@ func setImages(objects []Object, values map[string]string) error {
 	for _, o := range objects {
 		eachContainer(o, func(c map[string]any) {
 			image, _ := c["image"].(string)
-			name := imageName(image)
+			name := ImageName(image)
 			if name == "" {
 				return
 			}
@@ -101,7 +101,7 @@ func setImages(objects []Object, values map[string]string) error {
 
 // targetImage is the reference that replaces the image of that name.
 func targetImage(name, value string) (string, error) {
-	if name == "" || imageName(name) != name {
+	if name == "" || ImageName(name) != name {
 		return "", &Error{What: fmt.Sprintf("images names %q", clip(name)), Hint: "write the image's name without tag and digest"}
 	}
 	const digest = `sha256:[0-9a-f]{64}`

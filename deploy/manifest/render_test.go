@@ -305,7 +305,7 @@ func TestImagesAreNamedWithoutTagAndDigest(t *testing.T) {
 		"shop": "shop", "shop:1": "shop", "registry:5000/shop": "registry:5000/shop", "registry:5000/shop:1": "registry:5000/shop",
 		"a/b@sha256:abc": "a/b", "a/b:1@sha256:abc": "a/b", "": "",
 	} {
-		if got := imageName(image); got != want {
+		if got := ImageName(image); got != want {
 			t.Errorf("name of %q is %q, want %q", image, got, want)
 		}
 	}

@@ -101,6 +101,7 @@ type driftRow struct {
 	By             string
 	At             time.Time
 	Words          string // in place of the values
+	Left           string // why it is never corrected
 }
 
 func (c *Console) newEnvironmentPage(e EnvironmentView) environmentPage {
@@ -241,7 +242,7 @@ func newDriftPanel(e EnvironmentView) driftPanel {
 	for _, f := range d.Differences[:min(len(d.Differences), maxDifferences)] {
 		row := driftRow{
 			Object: line(f.Kind+" "+f.Name, maxTitle), Field: line(f.Field, maxTitle), Live: line(f.Live, maxTitle), Recorded: line(f.Recorded, maxTitle),
-			By: line(f.By, maxLabel), At: f.At,
+			By: line(f.By, maxLabel), At: f.At, Left: fullStop(capital(line(f.Left, maxWords))),
 		}
 		switch {
 		case f.Missing:

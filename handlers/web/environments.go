@@ -75,7 +75,7 @@ type DriftView struct {
 
 // DifferenceView is one field, or an object that is missing.
 type DifferenceView struct {
-	Kind, Name, Field, Live, Recorded, By, Trouble string
+	Kind, Name, Field, Live, Recorded, By, Trouble, Left string
 	Missing                                        bool
 	At                                             time.Time
 }

@@ -42,7 +42,10 @@ func (r Request) complete() (Request, error) {
 		}
 		r.Metrics[i] = m
 	}
-	return r, r.checkWeights()
+	if err := r.checkWeights(); err != nil {
+		return Request{}, err
+	}
+	return r, nil
 }
 
 func (r Request) check() error {
@@ -51,11 +54,11 @@ func (r Request) check() error {
 		return fmt.Errorf("judge: %q is none of default and kayenta", shorten(r.Judge, 60))
 	case r.Confidence != nil && !(*r.Confidence > 0 && *r.Confidence < 1):
 		return fmt.Errorf("confidence: %v is not between 0 and 1", *r.Confidence)
-	case r.Tolerance != nil && !within(*r.Tolerance, 0, 1):
+	case r.Tolerance != nil && !upTo(1, *r.Tolerance):
 		return fmt.Errorf("tolerance: %v is not from 0 to 1", *r.Tolerance)
-	case !within(r.Score.Pass, 0, 100):
+	case !upTo(100, r.Score.Pass):
 		return fmt.Errorf("score: pass: %v is not from 0 to 100", r.Score.Pass)
-	case !within(r.Score.Marginal, 0, 100):
+	case !upTo(100, r.Score.Marginal):
 		return fmt.Errorf("score: marginal: %v is not from 0 to 100", r.Score.Marginal)
 	case r.Score.Marginal > r.Score.Pass:
 		return fmt.Errorf("score: marginal: %v is above pass, which is %v", r.Score.Marginal, r.Score.Pass)
@@ -73,7 +76,8 @@ func (r Request) check() error {
 	return nil
 }
 
-func within(f, low, high float64) bool { return f >= low && f <= high }
+// upTo is whether f is from 0 to most; NaN is not.
+func upTo(most, f float64) bool { return f >= 0 && f <= most }
 
 // checkWeights refuses weights of groups that no metric is in: with a name that is misspelt, a part of the score could
 // not be reached by any canary.
@@ -89,7 +93,7 @@ func (r Request) checkWeights() error {
 	for _, name := range sortedKeys(r.GroupWeights) {
 		weight := r.GroupWeights[name]
 		switch {
-		case !within(weight, 0, 100):
+		case !upTo(100, weight):
 			return fmt.Errorf("group_weights: %q: %v is not from 0 to 100", shorten(name, 60), weight)
 		case !known[name]:
 			return fmt.Errorf("group_weights: no metric is in the group %q", shorten(name, 60))
@@ -198,6 +202,7 @@ func (m Metric) checkGroups() error {
 }
 
 func (m Metric) checkSamples() error {
+	totals := len(m.BaselineTotal) + len(m.CanaryTotal)
 	for _, side := range []struct {
 		name           string
 		samples, total []Number
@@ -207,10 +212,10 @@ func (m Metric) checkSamples() error {
 			return fmt.Errorf("%s: there are more than %d", side.name, MaxSamples)
 		case side.total != nil && m.Kind != Count:
 			return fmt.Errorf("%s_total: only a metric of kind count has a total", side.name)
+		case side.total == nil && totals > 0 && len(side.samples) > 0:
+			return fmt.Errorf("%s_total: there is none, and the other side has one", side.name)
 		case side.total != nil && len(side.total) != len(side.samples):
 			return fmt.Errorf("%s_total: there are %d, and %d samples", side.name, len(side.total), len(side.samples))
-		case (m.BaselineTotal == nil) != (m.CanaryTotal == nil):
-			return errors.New("baseline_total and canary_total: one is given without the other")
 		}
 		if m.Kind != Count {
 			continue

@@ -1,12 +1,12 @@
 package canary
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Limits of a request. What is beyond them is refused.
@@ -97,7 +97,7 @@ func decodeScore(v value) (Thresholds, error) {
 }
 
 func decodeWeights(v value) (map[string]float64, error) {
-	in, err := v.members(func(string) error { return nil })
+	in, err := v.object(nil)
 	if err != nil {
 		return nil, err
 	}
@@ -131,13 +131,25 @@ func decodeMetrics(v value) ([]Metric, error) {
 
 func decodeMetric(v value) (Metric, error) {
 	var m Metric
-	in, err := v.named().object(metricKeys)
+	members, err := v.members()
+	if err != nil {
+		return m, err
+	}
+	// Errors name the metric, wherever in it its name stands.
+	for _, member := range members {
+		if member.key == "name" && member.text[0] == '"' {
+			name, _ := unquote(member.text)
+			v.at += " " + strconv.Quote(shorten(name, 60))
+			break
+		}
+	}
+	in, err := v.byKey(members, metricKeys)
 	if err != nil {
 		return m, err
 	}
 	for _, key := range []string{"name", "baseline", "canary"} {
 		if _, there := in[key]; !there {
-			return m, v.named().errorf("there is no %s", key)
+			return m, v.errorf("there is no %s", key)
 		}
 	}
 	return m, cmp.Or(
@@ -156,26 +168,6 @@ func decodeMetric(v value) (Metric, error) {
 		take(in, "baseline_total", &m.BaselineTotal, decodeSamples),
 		take(in, "canary_total", &m.CanaryTotal, decodeSamples),
 	)
-}
-
-// named is a metric whose place has its name, if it has one, so that errors name it wherever they are.
-func (v value) named() value {
-	if v.text[0] != '{' {
-		return v
-	}
-	for i := next(v.text, 1); v.text[i] != '}'; i = next(v.text, i) {
-		stop := end(v.text, i)
-		key, _ := unquote(v.text[i:stop])
-		i = next(v.text, stop)
-		stop = end(v.text, i)
-		if key == "name" && v.text[i] == '"' {
-			name, _ := unquote(v.text[i:stop])
-			v.at += " " + strconv.Quote(shorten(name, 60))
-			return v
-		}
-		i = stop
-	}
-	return v
 }
 
 func decodeGroups(v value) ([]string, error) {
@@ -216,7 +208,7 @@ func decodeSamples(v value) ([]Number, error) {
 	if v.text[0] != '[' {
 		return nil, v.errorf("here is a list expected, and it is %s", v.is())
 	}
-	out := make([]Number, 0, min(strings.Count(string(v.text), ",")+1, MaxSamples))
+	out := make([]Number, 0, min(bytes.Count(v.text, []byte(","))+1, MaxSamples))
 	for i := next(v.text, 1); v.text[i] != ']'; i = next(v.text, i) {
 		if len(out) == MaxSamples {
 			return nil, v.errorf("there are more than %d", MaxSamples)

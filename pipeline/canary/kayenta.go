@@ -87,7 +87,7 @@ func list(names []string) string {
 // kayentaMetric judges one metric. judged is false if its label may be good without a comparison having been made: then
 // the canary can't pass.
 func kayentaMetric(req Request, m Metric) (report MetricReport, judged bool) {
-	s := sides{x: cleanSorted(m, m.Canary), y: cleanSorted(m, m.Baseline)}
+	s := newSides(cleanSorted(m, m.Canary), cleanSorted(m, m.Baseline))
 	switch {
 	case len(s.x) == 0 || len(s.y) == 0:
 		return kayentaEmpty(m, s)
@@ -181,7 +181,14 @@ func (s sides) effect(m Metric) float64 {
 }
 
 func kayentaReason(m Metric, r MetricReport, s sides, confidence float64) string {
-	said := map[Label]string{LabelPass: "There is no clear change for the worse", LabelHigh: "The canary is higher", LabelLow: "The canary is lower"}[r.Label]
+	said := "There is no clear change for the worse"
+	switch r.Label {
+	case LabelHigh:
+		said = "The canary is higher"
+	case LabelLow:
+		said = "The canary is lower"
+	default:
+	}
 	effect := ""
 	switch {
 	case math.IsNaN(float64(r.Ratio)):

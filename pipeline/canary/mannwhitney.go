@@ -1,9 +1,37 @@
 package canary
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // sides are the samples of a canary (x) and of its baseline (y), each in the order of size and none empty.
-type sides struct{ x, y []float64 }
+type sides struct {
+	x, y []float64
+	ties float64 // the sum of t³ − t over the ties of t samples within x and within y
+	gap  float64 // the least difference between samples of x that are not equal
+}
+
+func newSides(x, y []float64) sides {
+	s := sides{x: x, y: y, gap: math.Inf(1)}
+	for _, side := range [][]float64{x, y} {
+		same := 1
+		for i := 1; i <= len(side); i++ {
+			if i < len(side) && side[i] == side[i-1] {
+				same++
+				continue
+			}
+			s.ties += tied(same)
+			same = 1
+		}
+	}
+	for i := 1; i < len(x); i++ {
+		if x[i] != x[i-1] {
+			s.gap = min(s.gap, x[i]-x[i-1])
+		}
+	}
+	return s
+}
 
 // The root finder's absolute tolerance and its most steps are those of R's wilcox.test, and with it of Kayenta.
 const (
@@ -40,9 +68,9 @@ func (s sides) shift(confidence float64) (estimate, lower, upper float64, ok boo
 // statistic is the standardised rank sum of x, had it been lower by mu: about normal if y is as x is then. NaN if all
 // samples are equal then.
 func (s sides) statistic(mu float64) float64 {
-	ranks, ties := s.rankSum(mu)
+	above, ties := s.above(mu)
 	m, n := float64(len(s.x)), float64(len(s.y))
-	d := ranks - m*(m+1)/2 - m*n/2
+	d := above - m*n/2
 	switch {
 	case d > 0:
 		d -= 0.5
@@ -56,9 +84,68 @@ func (s sides) statistic(mu float64) float64 {
 	return d / sigma
 }
 
-// rankSum is the sum of the ranks of x, lowered by mu, among both sides, where equal samples share the mean of their
-// ranks; and the sum of t³ − t over all ties of t samples. It merges the sorted sides, in linear time.
-func (s sides) rankSum(mu float64) (ranks, ties float64) {
+// above counts the pairs in which a sample of x, lowered by mu, is above one of y, and by half those in which it is
+// equal. That is the rank sum of x less the least that it can be. ties is the sum of t³ − t over all ties of t samples.
+func (s sides) above(mu float64) (pairs, ties float64) {
+	// As long as no two samples of x become equal by rounding, and none is equal to one of y, the ties are those within
+	// the sides, and the pairs can be counted without a branch that the processor would have to guess.
+	if largest := max(-s.x[0], s.x[len(s.x)-1]); s.gap > 2*epsilon*(largest+math.Abs(mu)) {
+		if pairs, distinct := countAbove(s.x, s.y, mu); distinct {
+			return float64(pairs), s.ties
+		}
+	}
+	return s.aboveTied(mu)
+}
+
+// countAbove counts the pairs in which a sample of x, lowered by mu, is above one of y. It merges the sorted sides, the
+// lower and the upper half at once, as each step waits for the one before. distinct is false if some are equal.
+func countAbove(x, y []float64, mu float64) (pairs int, distinct bool) {
+	half := len(x) / 2
+	cut, _ := slices.BinarySearch(y, x[half]-mu)
+	low, high := merge{x: x[:half], y: y[:cut]}, merge{x: x[half:], y: y[cut:]}
+	for low.more() && high.more() {
+		low.step(mu)
+		high.step(mu)
+	}
+	for low.more() {
+		low.step(mu)
+	}
+	for high.more() {
+		high.step(mu)
+	}
+	return low.count() + high.count() + cut*len(high.x), low.equal|high.equal == 0
+}
+
+// merge counts the pairs of sorted samples in which one of x is above one of y.
+type merge struct {
+	x, y         []float64
+	i, j         int // how far each is
+	pairs, equal int // equal is 1 once two were
+}
+
+func (m *merge) more() bool { return m.i < len(m.x) && m.j < len(m.y) }
+
+// step goes on by one sample. The conditions become numbers, not branches.
+func (m *merge) step(mu float64) {
+	a, b := m.x[m.i]-mu, m.y[m.j]
+	below, equal := 0, 0
+	if b < a {
+		below = 1
+	}
+	if b == a {
+		equal = 1
+	}
+	m.equal |= equal
+	m.pairs += m.j & (below - 1) // j of y are below this sample of x, once b is not
+	m.j += below
+	m.i += 1 - below
+}
+
+// count is the pairs, with those of the samples that are left of x, which are above all of y.
+func (m *merge) count() int { return m.pairs + (len(m.x)-m.i)*len(m.y) }
+
+// aboveTied is above for samples of which some are equal.
+func (s sides) aboveTied(mu float64) (pairs, ties float64) {
 	x, y := s.x, s.y
 	i, j := 0, 0
 	for i < len(x) {
@@ -70,15 +157,13 @@ func (s sides) rankSum(mu float64) (ranks, ties float64) {
 			}
 			ties += tied(same)
 		}
-		first, before := i, i+j
+		first, below := i, j
 		for i++; i < len(x) && x[i]-mu == at; i++ {
 		}
-		same := i - first
 		for ; j < len(y) && y[j] == at; j++ {
-			same++
 		}
-		ranks += float64(i-first) * (float64(before) + float64(same+1)/2)
-		ties += tied(same)
+		pairs += float64(i-first) * (float64(below) + float64(j-below)/2)
+		ties += tied(i - first + j - below)
 	}
 	for j < len(y) {
 		same := 1
@@ -87,7 +172,7 @@ func (s sides) rankSum(mu float64) (ranks, ties float64) {
 		}
 		ties += tied(same)
 	}
-	return ranks, ties
+	return pairs, ties
 }
 
 func tied(same int) float64 {
@@ -101,9 +186,8 @@ func tied(same int) float64 {
 // superiority is the chance that a sample of x is above one of y, where equal ones count half: the common language
 // effect size, by Vargha and Delaney, A Critique and Improvement of the CL (2000).
 func (s sides) superiority() float64 {
-	ranks, _ := s.rankSum(0)
-	m, n := float64(len(s.x)), float64(len(s.y))
-	return (2*ranks - m*(m+1)) / (2 * m * n)
+	pairs, _ := s.above(0)
+	return pairs / (float64(len(s.x)) * float64(len(s.y)))
 }
 
 // normalQuantile is the number below which a standard normal variable is with chance p.

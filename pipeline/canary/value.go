@@ -1,9 +1,11 @@
 package canary
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -19,20 +21,20 @@ type value struct {
 // parse takes the whole of a request. Errors say the line and column.
 func parse(data []byte) (value, error) {
 	if json.Valid(data) {
-		return value{text: []byte(strings.Trim(string(data), space))}, nil
+		return value{text: bytes.Trim(data, space)}, nil
 	}
-	var any json.RawMessage
-	err := json.Unmarshal(data, &any)
+	var anything json.RawMessage
+	err := json.Unmarshal(data, &anything)
 	var syntax *json.SyntaxError
 	if !errors.As(err, &syntax) {
 		return value{}, fmt.Errorf("this is no JSON: %w", err)
 	}
-	if strings.Trim(string(data), space) == "" {
+	if len(bytes.Trim(data, space)) == 0 {
 		return value{}, errors.New("there is nothing to read")
 	}
 	before := data[:min(max(int(syntax.Offset)-1, 0), len(data))]
-	line := 1 + strings.Count(string(before), "\n")
-	column := 1 + utf8.RuneCount(before[strings.LastIndexByte(string(before), '\n')+1:])
+	line := 1 + bytes.Count(before, []byte("\n"))
+	column := 1 + utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:])
 	hint := ""
 	if rest := string(data[len(before):]); strings.HasPrefix(rest, "NaN") || strings.HasPrefix(rest, "Infinity") {
 		hint = "; NaN and Infinity are no JSON, write null for a sample that is missing"
@@ -80,91 +82,125 @@ func shorten(text string, most int) string {
 
 // end is where the value that begins at i ends.
 func end(text []byte, i int) int {
-	depth := 0
-	for ; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			for i++; text[i] != '"'; i++ {
-				if text[i] == '\\' {
-					i++
-				}
-			}
-		case '{', '[':
-			depth++
-			continue
-		case '}', ']':
-			depth--
-		default:
-			if depth > 0 || !last(text, i) {
-				continue
-			}
-		}
-		if depth == 0 {
-			return i + 1
-		}
+	switch text[i] {
+	case '"':
+		return endOfString(text, i)
+	case '{', '[':
+		return endOfNested(text, i)
 	}
-	return i
-}
-
-// last is whether a number, true, false or null ends with the byte at i.
-func last(text []byte, i int) bool {
-	return i+1 == len(text) || strings.IndexByte(",]}:"+space, text[i+1]) >= 0
-}
-
-// next is the first byte from i on that is no space, comma or colon.
-func next(text []byte, i int) int {
-	for i < len(text) && strings.IndexByte(",:"+space, text[i]) >= 0 {
+	for i < len(text) && !separates[text[i]] {
 		i++
 	}
 	return i
 }
 
-// object is the values of an object by key. A key that is not known or that stands there twice is an error.
-func (v value) object(known []string) (map[string]value, error) {
-	return v.members(func(key string) error {
-		for _, k := range known {
-			if k == key {
-				return nil
-			}
+func endOfString(text []byte, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
 		}
-		return v.errorf("unknown key %q; the keys are %s", shorten(key, 60), strings.Join(known, ", "))
-	})
+	}
+	return i + 1
 }
 
-func (v value) members(allowed func(key string) error) (map[string]value, error) {
+func endOfNested(text []byte, i int) int {
+	depth := 0
+	for {
+		switch nests[text[i]] {
+		case opens:
+			depth++
+		case closes:
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case quotes:
+			i = endOfString(text, i)
+			continue
+		}
+		i++
+	}
+}
+
+// Tables, as most of a request's bytes are looked at here several times.
+const (
+	opens = 1 + iota
+	closes
+	quotes
+)
+
+var (
+	nests     = [256]byte{'{': opens, '[': opens, '}': closes, ']': closes, '"': quotes}
+	separates = [256]bool{',': true, ':': true, ']': true, '}': true, ' ': true, '\t': true, '\r': true, '\n': true}
+	between   = [256]bool{',': true, ':': true, ' ': true, '\t': true, '\r': true, '\n': true}
+)
+
+// next is the first byte from i on that is no space, comma or colon.
+func next(text []byte, i int) int {
+	for i < len(text) && between[text[i]] {
+		i++
+	}
+	return i
+}
+
+// A member is a key of an object and its value's text.
+type member struct {
+	key  string
+	text []byte
+}
+
+// members are those of an object, in their order.
+func (v value) members() ([]member, error) {
 	if v.text[0] != '{' {
 		return nil, v.errorf("here is an object expected, and it is %s", v.is())
 	}
-	out := map[string]value{}
+	var out []member
 	for i := next(v.text, 1); v.text[i] != '}'; i = next(v.text, i) {
 		stop := end(v.text, i)
 		key, err := unquote(v.text[i:stop])
 		if err != nil {
 			return nil, v.errorf("%v", err)
 		}
-		if err := allowed(key); err != nil {
-			return nil, err
-		}
-		if _, twice := out[key]; twice {
-			return nil, v.errorf("the key %q stands there twice", shorten(key, 60))
-		}
 		i = next(v.text, stop)
 		stop = end(v.text, i)
-		out[key] = value{at: v.under(key), text: v.text[i:stop]}
+		out = append(out, member{key, v.text[i:stop]})
 		i = stop
 	}
 	return out, nil
 }
 
+// byKey is the values of an object. A key that stands there twice is an error, and one that is not known, if some are.
+func (v value) byKey(members []member, known []string) (map[string]value, error) {
+	out := make(map[string]value, len(members))
+	for _, m := range members {
+		if known != nil && !slices.Contains(known, m.key) {
+			return nil, v.errorf("unknown key %q; the keys are %s", shorten(m.key, 60), strings.Join(known, ", "))
+		}
+		if _, twice := out[m.key]; twice {
+			return nil, v.errorf("the key %q stands there twice", shorten(m.key, 60))
+		}
+		out[m.key] = value{at: v.under(m.key), text: m.text}
+	}
+	return out, nil
+}
+
+// object is the values of an object by its keys, of which no others are known, or any if known is nil.
+func (v value) object(known []string) (map[string]value, error) {
+	members, err := v.members()
+	if err != nil {
+		return nil, err
+	}
+	return v.byKey(members, known)
+}
+
 func (v value) under(key string) string {
 	if v.at == "" {
-		return key
+		return shorten(key, 60)
 	}
-	return v.at + ": " + key
+	return v.at + ": " + shorten(key, 60)
 }
 
 func unquote(text []byte) (string, error) {
-	if inner := text[1 : len(text)-1]; strings.IndexByte(string(inner), '\\') < 0 && utf8.Valid(inner) {
+	if inner := text[1 : len(text)-1]; bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
 		return string(inner), nil
 	}
 	var s string

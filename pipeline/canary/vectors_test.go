@@ -171,13 +171,13 @@ func (v vector) ratio(t *testing.T) {
 	if want == 0.771 { // to as many digits as are published
 		tolerance = 1e-3
 	}
-	near(t, v.Kind, sides{sorted(v.Experiment), sorted(v.Control)}.effect(m), want, tolerance)
+	near(t, v.Kind, newSides(sorted(v.Experiment), sorted(v.Control)).effect(m), want, tolerance)
 }
 
 func (v vector) interval(t *testing.T) {
 	var want struct{ CILow, CIHigh, Estimate float64 }
 	v.want(t, &want)
-	estimate, lower, upper, ok := sides{sorted(v.Experiment), sorted(v.Control)}.shift(*v.Confidence)
+	estimate, lower, upper, ok := newSides(sorted(v.Experiment), sorted(v.Control)).shift(*v.Confidence)
 	if !ok {
 		t.Error("it has none")
 	}
@@ -189,7 +189,7 @@ func (v vector) interval(t *testing.T) {
 func (v vector) between(t *testing.T) {
 	var want map[string]float64
 	v.want(t, &want)
-	s := sides{sorted(v.X), sorted(v.Y)}
+	s := newSides(sorted(v.X), sorted(v.Y))
 	low, high := s.x[0]-s.y[len(s.y)-1], s.x[len(s.x)-1]-s.y[0]
 	q := normalQuantile((1 - *v.Confidence) / 2)
 	estimate, lower, upper, _ := s.shift(*v.Confidence)
@@ -209,7 +209,7 @@ func (v vector) difference(t *testing.T) {
 	var want []struct{ Mu, Quantile, Z float64 }
 	v.want(t, &want)
 	for _, w := range want {
-		near(t, "the statistic", sides{sorted(v.X), sorted(v.Y)}.statistic(w.Mu)-w.Quantile, w.Z, 1e-5)
+		near(t, "the statistic", newSides(sorted(v.X), sorted(v.Y)).statistic(w.Mu)-w.Quantile, w.Z, 1e-5)
 	}
 }
 

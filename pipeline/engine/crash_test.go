@@ -97,8 +97,9 @@ func (c *crashing) Get(ctx context.Context, id store.ID) (store.Document, error)
 // outside is the world that outlives every process. What can be made once is counted.
 type outside struct {
 	*testing.T
-	mu   sync.Mutex
-	made map[string]int
+	mu    sync.Mutex
+	made  map[string]int
+	pairs map[string]bool // of baseline and canary, by their stage
 }
 
 // once makes a thing. It is looked for first only where the task says that an earlier
@@ -388,7 +389,7 @@ func (l *life) same() {
 }
 
 func stories() map[string]func() story {
-	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack, "checked": checked}
+	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack, "checked": checked, "canaried": canaried}
 }
 
 func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {

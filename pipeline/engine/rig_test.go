@@ -108,7 +108,8 @@ func (r *rig) pools() []engine.Pool {
 		{Name: "work", Executor: acting{r}, Size: 8, Actions: []pipeline.Action{
 			pipeline.LoadPlan{}, pipeline.LookAtCI{}, pipeline.Evaluate{}, pipeline.Identify{}, pipeline.Apply{}, pipeline.Observe{},
 			pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StopJob{}, pipeline.RunCheck{},
-			pipeline.StartPipeline{}, pipeline.LookAtPipeline{}, pipeline.SendNotice{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{}}},
+			pipeline.StartPipeline{}, pipeline.LookAtPipeline{}, pipeline.SendNotice{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{},
+			pipeline.StartPair{}, pipeline.WeighPair{}, pipeline.Measure{}, pipeline.EndPair{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
 			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
 	}
@@ -316,7 +317,7 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
 		return nil, nil
 	}
-	return nil, fmt.Errorf("no good outcome is known for %s", t.Effect.Do.ActionKind())
+	return r.goodPair(ctx, t)
 }
 
 // stages makes a plan: each needs the one before.

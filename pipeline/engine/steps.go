@@ -325,7 +325,12 @@ func blobsOf(d *pipeline.Delivery) []string {
 		if st.Ran != nil {
 			add(st.Ran.Log)
 		}
-		for _, r := range []*pipeline.Release{st.Previous, st.Release, st.Target} {
+		releases := []*pipeline.Release{st.Previous, st.Release, st.Target}
+		if st.Analysis != nil {
+			add(st.Analysis.Samples)
+			releases = append(releases, st.Analysis.Compare)
+		}
+		for _, r := range releases {
 			if r != nil {
 				add(r.Manifests)
 			}

@@ -38,6 +38,14 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage}}, nil
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
+	case pipeline.StartPair:
+		return pipeline.Paired{Stage: do.Stage, Attempt: do.Attempt, Pair: w.pair(p.Of, do)}, nil
+	case pipeline.WeighPair:
+		return pipeline.Weighed{Stage: do.Stage, Attempt: do.Attempt, Weight: do.Weight}, nil
+	case pipeline.Measure:
+		return Samples(w.Plan(p.Of), do, Same), nil
+	case pipeline.EndPair:
+		return pipeline.PairEnded{Stage: do.Stage, Attempt: do.Attempt, Removed: []string{"Deployment shop-canary"}}, nil
 	case pipeline.StartPipeline:
 		return pipeline.PipelineSeen{Stage: do.Stage, Attempt: do.Attempt, CI: pipeline.JobHandle{ID: 800, Status: "running"}}, nil
 	case pipeline.LookAtPipeline:

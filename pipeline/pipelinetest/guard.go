@@ -13,6 +13,7 @@ import (
 type guard struct {
 	keys      map[string]bool
 	histories map[string][]Taken
+	pairs     map[string]bool // of canaries, that are in the cluster
 	seeds     map[string]pipeline.Environment
 }
 
@@ -36,6 +37,12 @@ func (g *guard) check(w *World, t Taken) error {
 		if err := checkDelivery(t); err != nil {
 			return fmt.Errorf("after %s: %w", t.Event.EventKind(), err)
 		}
+		if err := g.checkCanaries(t); err != nil {
+			return fmt.Errorf("after %s: %w", t.Event.EventKind(), err)
+		}
+	}
+	if err := w.checkMeasures(); err != nil {
+		return err
 	}
 	return w.checkCluster()
 }
@@ -81,8 +88,8 @@ func checkDelivery(t Taken) error {
 			case pipeline.Answer, pipeline.Identify, pipeline.StartRollback, pipeline.Send, pipeline.Remove,
 				pipeline.StartTearDown, pipeline.LookAtMergeRequest:
 			case pipeline.WriteNote, pipeline.WriteMessage:
-				if len(d.Decisions) == len(t.Before.Decisions) {
-					return fmt.Errorf("%s had ended, nobody decided anything, and it emits %s", d.ID, f.Key)
+				if len(d.Decisions) == len(t.Before.Decisions) && v.MayRollback == pipeline.NewView(t.Plan, t.Before).MayRollback {
+					return fmt.Errorf("%s had ended, nobody decided anything or can decide otherwise now, and it emits %s", d.ID, f.Key)
 				}
 			default:
 				return fmt.Errorf("%s had ended, and emits %s", d.ID, f.Key)

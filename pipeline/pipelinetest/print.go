@@ -192,6 +192,18 @@ func action(a pipeline.Action, name Names) string {
 			words += ", keeping its pods"
 		}
 		return words
+	case pipeline.Apply:
+		if len(a.Images) > 0 {
+			return " with the canary's " + a.Images[0].Digest
+		}
+	case pipeline.StartPair:
+		return fmt.Sprintf(" baseline %s beside %s%s", release(&a.Compare), release(&a.Stable), weight(a.Weight))
+	case pipeline.WeighPair:
+		return weight(a.Weight)
+	case pipeline.Measure:
+		return fmt.Sprintf(" look %d from %s to %s", a.Look, a.From.Format("15:04:05"), a.To.Format("15:04:05"))
+	case pipeline.EndPair:
+		return " beside " + release(a.Stable)
 	case pipeline.Remove:
 		return fmt.Sprintf(" %s from %s", release(&a.Release), a.Environment)
 	case pipeline.LookAtPipeline:
@@ -222,6 +234,13 @@ func action(a pipeline.Action, name Names) string {
 	return ""
 }
 
+func weight(w int) string {
+	if w == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at %d %%", w)
+}
+
 func quoted(s string) string {
 	if s == "" {
 		return ""
@@ -244,6 +263,9 @@ func event(e pipeline.Event, name Names) string {
 		}
 		if e.Target != nil {
 			words += ", before " + release(e.Target)
+		}
+		if e.Compare != nil {
+			words += ", to compare with " + release(e.Compare)
 		}
 		if e.Why != "" {
 			words += ", " + quoted(e.Why)
@@ -269,6 +291,17 @@ func event(e pipeline.Event, name Names) string {
 		}
 	case pipeline.MergeRequestSeen:
 		words += fmt.Sprintf(" open: %t", e.Open)
+	case pipeline.Replaced:
+		if words += fmt.Sprintf(" %s by %s", e.Environment, e.By); e.By == "" {
+			words = "runs again"
+		}
+	case pipeline.Sampled:
+		words += fmt.Sprintf(" %d", e.Look)
+		if e.Unwell+e.Unequal != "" {
+			words += " " + quoted(e.Unwell+e.Unequal)
+		}
+	case pipeline.Weighed:
+		words += weight(e.Weight)
 	case pipeline.KeepEnded:
 		words += " " + release(&e.Release)
 	case pipeline.Checked:
@@ -329,6 +362,12 @@ func (w *World) Show(id string, name Names) string {
 			line += fmt.Sprintf(" {was %s, now %s}", s.Previous, s.Now)
 		}
 		fmt.Fprintf(&b, "  %s\n", line)
+		if a := s.Analysis; a != nil {
+			fmt.Fprintf(&b, "    canary: look %d of %d, missed %d%s\n", a.Look, a.Looks, a.Missed, weight(a.Weight))
+			for _, l := range a.History {
+				fmt.Fprintf(&b, "      %d at %s: %s %s\n", l.Number, l.At.Format("15:04:05"), l.Verdict, l.Detail)
+			}
+		}
 		for _, c := range s.Checks {
 			fmt.Fprintf(&b, "    check %s %s: %s\n", c.Name, c.Word, c.Saw)
 		}

@@ -57,7 +57,7 @@ func New(now time.Time) *World {
 	return &World{
 		Now: now.UTC().Truncate(time.Millisecond), plans: map[string]*pipeline.Plan{}, deliveries: map[string]*pipeline.Delivery{},
 		environments: map[string]*pipeline.Environment{}, inboxes: map[string][]pipeline.Event{},
-		guard: guard{keys: map[string]bool{}, histories: map[string][]Taken{}},
+		guard: guard{keys: map[string]bool{}, histories: map[string][]Taken{}, pairs: map[string]bool{}},
 	}
 }
 

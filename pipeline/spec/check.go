@@ -115,10 +115,17 @@ func (c *checker) template(w written) {
 	t, flaws := c.lang.template(w.text)
 	stage, _, _ := strings.Cut(w.path, "].")
 	where, why := c.scopes[stage+"]"], ""
-	if _, ok := w.rule.(Environment); ok {
+	_, query := w.rule.(Query)
+	switch _, environment := w.rule.(Environment); {
+	case environment:
 		why = "environments are asked for when the delivery starts"
-	} else if where == nil {
+	case query:
+		why = "a query knows the commit and the track, and no more"
+	case where == nil:
 		why = "it is filled in when the delivery starts"
+	}
+	if !query {
+		c.checkTracks(w.path, t)
 	}
 	c.keep(w.path, t, flaws, where, why)
 }
@@ -128,7 +135,19 @@ func (c *checker) condition(path, text string, where *scope) {
 		return
 	}
 	t, flaws := c.lang.condition(text)
+	if t != nil {
+		c.checkTracks(path, t)
+	}
 	c.keep(path, t, flaws, where, "")
+}
+
+// checkTracks refuses what only the queries of a canary know.
+func (c *checker) checkTracks(path string, t *template) {
+	for _, p := range t.parts {
+		if p.expr != nil && p.expr.tracks {
+			c.problems.add(c.f.source.within(c.f.spots[path], p.offset+p.expr.trackAt), "the track of a canary is not known here", "track, version and release are for the queries of a canary's metrics")
+		}
+	}
 }
 
 // ready prepares the language when the first expression is met, and counts them.

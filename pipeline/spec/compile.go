@@ -45,8 +45,10 @@ type Operator interface {
 type Defaults struct {
 	Channel string // Slack channel for files that name none, "" if none
 	TurnRed bool   // a failed stage posts a failed commit status
-	// Sources are the metrics sources that checks may ask, by the operator's names.
+	// Sources are the metrics sources that checks and canaries may ask, by the operator's names.
 	Sources []string
+	// Metrics are the operator's metrics that canaries use by name. Their queries are templates.
+	Metrics map[string]pipeline.CanaryMetric
 	// TriggerRefs are patterns of the branches and tags on which trigger stages may start CI
 	// pipelines, besides the branch that was merged into.
 	TriggerRefs []string
@@ -108,6 +110,7 @@ func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline
 		c.plan.Stages = append(c.plan.Stages, st)
 	}
 	c.aftermath()
+	c.canaries()
 	c.judgements()
 	if !l.review { // whose environments are never judged
 		c.judged()
@@ -128,6 +131,7 @@ type compiler struct {
 	graph    *graph
 	plan     *pipeline.Plan
 	defaults Defaults
+	lang     *language // of queries of the operator's; nil until there is one
 	// Of the stage at hand. skipped: it never runs, so its texts may stay as they are.
 	// dynamic: its texts are read as templates once more, when its turn comes.
 	skipped, dynamic bool
@@ -147,6 +151,9 @@ func (c *compiler) fill(path string, text scalar) string {
 	t := c.f.templates[path]
 	if t == nil || t.dynamic {
 		return raw
+	}
+	if _, ok := text.(Query); ok {
+		return c.query(path, raw, t)
 	}
 	s, err := t.fill(c.vars)
 	switch {
@@ -170,8 +177,11 @@ func (c *compiler) literal(s string) string {
 	if !c.dynamic {
 		return s
 	}
-	return strings.ReplaceAll(s, opening, opening+` "`+opening+`" `+closing)
+	return strings.ReplaceAll(s, opening, literalOpening)
 }
+
+// literalOpening stands for ${{ in a text that is read as a template once more.
+const literalOpening = opening + ` "` + opening + `" ` + closing
 
 // filled is a copy of a value of the file, at its path, with its texts filled in.
 func (c *compiler) filled(path string, v reflect.Value) reflect.Value {
@@ -236,6 +246,9 @@ func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 			st.OnFailure = pipeline.FailStop // people look at what went wrong
 		}
 		c.enter(at+".deploy.environment", st.Deploy.Environment)
+	case s.Canary != nil:
+		st.Canary = c.canary(at+".canary", s.Canary)
+		c.enter(at+".canary.environment", st.Canary.Environment)
 	case s.Run != nil:
 		st.Run = s.Run.plan()
 		c.enter(at+".run.environment", st.Run.Environment)

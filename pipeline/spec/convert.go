@@ -26,7 +26,7 @@ func (s *Stage) onFailure() pipeline.OnFailure {
 // timeout is how long an attempt may take where the file says nothing.
 func (s *Stage) timeout() time.Duration {
 	switch {
-	case s.Deploy != nil, s.Run != nil:
+	case s.Deploy != nil, s.Canary != nil, s.Run != nil:
 		return deployTimeout
 	case s.Job != nil, s.Trigger != nil:
 		return jobTimeout

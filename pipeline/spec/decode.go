@@ -34,6 +34,9 @@ func (*Wait) shortFor() string   { return "for" }
 func (*HTTP) shortFor() string   { return "url" }
 func (*Report) shortFor() string { return "job" }
 
+func (*Baseline) shortFor() string { return "version" }
+func (*Marginal) shortFor() string { return "do" }
+
 // place is where the decoder is: the path of the value, such as
 // "stages[0].deploy.environment", what people call it, and the constraints of its field.
 type place struct {
@@ -68,6 +71,8 @@ func (d *decoder) decode(n ast.Node, v reflect.Value, p place) {
 		d.number(n, v, p)
 	case reflect.Float64:
 		d.fraction(n, v, p)
+	case reflect.Bool:
+		d.yesOrNo(n, v, p)
 	default:
 		panic("spec: no decoder for " + v.Type().String())
 	}
@@ -234,6 +239,9 @@ func (d *decoder) object(n ast.Node, v reflect.Value, p place) {
 	}
 }
 
+// lastKey is the end of a path.
+func lastKey(path string) string { return path[strings.LastIndex(path, ".")+1:] }
+
 // subject names the mapping that is read, for messages.
 func subject(p place) string {
 	if p.key == "" {
@@ -267,7 +275,7 @@ func (d *decoder) unknown(pr pair, t reflect.Type, names []string) {
 // later tells of keys that are planned, so that nobody looks for a typing error.
 func later(t reflect.Type, key string) string {
 	planned := map[reflect.Type][]string{
-		reflect.TypeFor[Stage](): {"canary", "window", "webhook"},
+		reflect.TypeFor[Stage](): {"window", "webhook"},
 	}
 	for _, k := range planned[t] {
 		if k == key {

@@ -18,6 +18,9 @@ func eachText(st *pipeline.Stage, change func(key, text string, rule scalar) str
 		w.values("hosts", d.Hosts, Host(""))
 		w.helm(d.Helm)
 	}
+	if c := st.Canary; c != nil && c.Question != nil {
+		w.one("ask", &c.Question.Ask, Text(""))
+	}
 	if r := st.Run; r != nil {
 		w.run(r)
 	}

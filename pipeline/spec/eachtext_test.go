@@ -16,6 +16,14 @@ const everyText = `version: 1
 application: shop
 stages:
   - {name: ci, job: {name: x}}
+  - name: canary
+    canary:
+      environment: ENV
+      from: 2026-02-01T10:00:00Z
+      to: 2026-02-01T11:00:00Z
+      marginal: {ask: TEXT}
+      metrics: [{name: m, source: m, query: 'x{version="v"}', total: 'y', kind: count}]
+      offset: 1d
   - name: deploy
     deploy:
       environment: ENV
@@ -165,6 +173,9 @@ func takesExpressions(t reflect.Type) bool {
 	case reflect.Slice, reflect.Map, reflect.Pointer:
 		return takesExpressions(t.Elem())
 	case reflect.String:
+		if t == reflect.TypeFor[Query]() { // which is filled in when it is asked
+			return false
+		}
 		rule, ok := reflect.Zero(t).Interface().(scalar)
 		return ok && rule.templated()
 	default:

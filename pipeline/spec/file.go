@@ -72,7 +72,7 @@ type Link struct {
 	URL URL `json:"url" yaml:"url" jsonschema:"minLength=1,maxLength=2000"`
 }
 
-// Stage is one step of the pipeline. It does exactly one thing: deploy, run, judgement, wait, job, trigger, notify or validate.
+// Stage is one step of the pipeline. It does exactly one thing: deploy, canary, run, judgement, wait, job, trigger, notify or validate.
 type Stage struct {
 	// The name of the stage, unique in the file.
 	Name Name `json:"name" yaml:"name"`
@@ -80,9 +80,9 @@ type Stage struct {
 	Needs []Name `json:"needs,omitempty" yaml:"needs,omitempty" jsonschema:"maxItems=50"`
 	// A CEL expression; the stage is skipped if it is false.
 	If Condition `json:"if,omitempty" yaml:"if,omitempty"`
-	// How long one attempt of a deploy, run or validate (default 30m), job or trigger (default 1h) may take. A validate has the time of its checks besides.
+	// How long one attempt of a deploy, run or validate (default 30m), job or trigger (default 1h) may take. A validate has the time of its checks besides, and of a canary it is how long its pods may take to come up (default 30m).
 	Timeout Duration `json:"timeout,omitempty" yaml:"timeout,omitempty"`
-	// How often a deploy, run, validate, job or trigger that failed is tried again.
+	// How often a deploy, run, validate, job or trigger that failed is tried again, and a canary whose pods did not come up.
 	Retry int `json:"retry,omitempty" yaml:"retry,omitempty" jsonschema:"minimum=0,maximum=10,default=0"`
 	// What follows when the stage fails: rollback returns what was deployed to the release before, stop leaves it, continue goes on. A deploy rolls back by default, a notify continues, anything else stops.
 	OnFailure pipeline.OnFailure `json:"on_failure,omitempty" yaml:"on_failure,omitempty" jsonschema:"enum=rollback,enum=stop,enum=continue"`
@@ -93,6 +93,8 @@ type Stage struct {
 
 	// Bring the manifests of the commit into an environment.
 	Deploy *Deploy `json:"deploy,omitempty" yaml:"deploy,omitempty"`
+	// Compare the commit with what runs, before it is deployed.
+	Canary *Canary `json:"canary,omitempty" yaml:"canary,omitempty"`
 	// Run a Kubernetes Job in an environment and wait for its end.
 	Run *Run `json:"run,omitempty" yaml:"run,omitempty"`
 	// Ask people whether to go on.
@@ -133,6 +135,140 @@ type Deploy struct {
 	KeepFailed Delay `json:"keep_failed,omitempty" yaml:"keep_failed,omitempty" jsonschema:"default=0s"`
 	// For blue-green: what moves the traffic. Without it, the selectors of the Services do.
 	Traffic *Traffic `json:"traffic,omitempty" yaml:"traffic,omitempty"`
+}
+
+// Canary compares the commit with what runs: pods of both are created together, equal in number, and take part in the traffic while their metrics are judged. Both are removed at the end. What is compared is what the deploy after it brings to the same environment.
+type Canary struct {
+	// The GitLab environment. The same rules hold for it as for a deploy, and one deploy to it has to come after.
+	Environment Environment `json:"environment" yaml:"environment" jsonschema:"minLength=1,maxLength=255"`
+	// The Deployments of the manifests that are compared. Without it, all that a Service leads to.
+	Workloads []ObjectName `json:"workloads,omitempty" yaml:"workloads,omitempty" jsonschema:"minItems=1,maxItems=20"`
+	// How many pods the baseline and the canary have, each of every Deployment.
+	Instances int `json:"instances,omitempty" yaml:"instances,omitempty" jsonschema:"minimum=1,maximum=50,default=3"`
+	// How much of the traffic the baseline and the canary have, each, as in 5%. The deploy has to have traffic: httproute. Without it, the number of pods decides.
+	Weight Percent `json:"weight,omitempty" yaml:"weight,omitempty"`
+	// The same, raised step by step in equal parts of the lifetime: [5%, 10%, 25%].
+	Weights []Percent `json:"weights,omitempty" yaml:"weights,omitempty" jsonschema:"minItems=1,maxItems=20"`
+	// What the commit is compared with. Without it, what runs.
+	Baseline *Baseline `json:"baseline,omitempty" yaml:"baseline,omitempty"`
+	// How long the pods run before what they do counts.
+	Warmup Delay `json:"warmup,omitempty" yaml:"warmup,omitempty" jsonschema:"default=0s"`
+	// How often baseline and canary are compared. A canary that is worse is stopped at the first look that shows it.
+	Interval Duration `json:"interval,omitempty" yaml:"interval,omitempty" jsonschema:"default=5m"`
+	// From the end of the warm-up to the last look.
+	Lifetime Duration `json:"lifetime,omitempty" yaml:"lifetime,omitempty" jsonschema:"default=1h"`
+	// growing judges everything since the warm-up at each look, sliding what was since lookback.
+	Window string `json:"window,omitempty" yaml:"window,omitempty" jsonschema:"enum=growing,enum=sliding,default=growing"`
+	// For a sliding window: how far it goes back.
+	Lookback Duration `json:"lookback,omitempty" yaml:"lookback,omitempty"`
+	// Compare with what the baseline did so much earlier.
+	Offset Delay `json:"offset,omitempty" yaml:"offset,omitempty" jsonschema:"default=0s"`
+	// Judge a time that has been, without pods of its own: its beginning, as in 2026-03-01T10:00:00Z.
+	From Moment `json:"from,omitempty" yaml:"from,omitempty"`
+	// The end of that time.
+	To Moment `json:"to,omitempty" yaml:"to,omitempty"`
+	// Who judges: default, or kayenta for the labels and scores of Spinnaker's.
+	Judge string `json:"judge,omitempty" yaml:"judge,omitempty" jsonschema:"enum=default,enum=kayenta,default=default"`
+	// For default: one minus the share of equal canaries that may be refused. For kayenta: of each metric's interval. Without it, 0.95 and 0.98.
+	Confidence *float64 `json:"confidence,omitempty" yaml:"confidence,omitempty" jsonschema:"minimum=0,maximum=1"`
+	// For kayenta: the part of the estimated change by which its interval must miss zero. Without it, 0.25.
+	Tolerance *float64 `json:"tolerance,omitempty" yaml:"tolerance,omitempty" jsonschema:"minimum=0,maximum=1"`
+	// Which scores are good, and which are bad.
+	Score *Score `json:"score,omitempty" yaml:"score,omitempty"`
+	// What becomes of a canary that is neither good nor bad at the last look: judgement asks people, pass and fail decide.
+	Marginal *Marginal `json:"marginal,omitempty" yaml:"marginal,omitempty"`
+	// How many looks in a row may fail to get samples.
+	Misses *int `json:"misses,omitempty" yaml:"misses,omitempty" jsonschema:"minimum=0,maximum=1000,default=3"`
+	// How much of the score each group of metrics is, in per cent. Groups that are not named share what is left.
+	Groups map[Label]float64 `json:"groups,omitempty" yaml:"groups,omitempty" jsonschema:"maxProperties=50"`
+	// What is compared.
+	Metrics []CanaryMetric `json:"metrics" yaml:"metrics" jsonschema:"minItems=1,maxItems=50"`
+}
+
+// Baseline is what a canary is compared with. The short form is baseline: 3f2a91c.
+type Baseline struct {
+	// A release of the environment: its id, or the beginning of its commit.
+	Version Version `json:"version" yaml:"version"`
+}
+
+// Score says which scores, from 0 to 100, are good, and which are bad.
+type Score struct {
+	// From here on a canary passes.
+	Pass *float64 `json:"pass,omitempty" yaml:"pass,omitempty" jsonschema:"minimum=0,maximum=100,default=80"`
+	// Below this a canary fails.
+	Marginal *float64 `json:"marginal,omitempty" yaml:"marginal,omitempty" jsonschema:"minimum=0,maximum=100,default=50"`
+}
+
+// Marginal says what becomes of a canary that is neither good nor bad at the last look. The short form is marginal: fail.
+type Marginal struct {
+	// judgement asks people, pass and fail decide.
+	Do string `json:"do,omitempty" yaml:"do,omitempty" jsonschema:"enum=judgement,enum=pass,enum=fail,default=judgement"`
+	// The question, instead of one that says what was found.
+	Ask Text `json:"ask,omitempty" yaml:"ask,omitempty" jsonschema:"minLength=1,maxLength=1000"`
+	// Who may answer: user:NAME, group:PATH or role:ROLE, one match is enough. Without it, role:developer.
+	Approvers []Approver `json:"approvers,omitempty" yaml:"approvers,omitempty" jsonschema:"maxItems=50"`
+	// Who may not: author, merger or user:NAME.
+	Not []Excluded `json:"not,omitempty" yaml:"not,omitempty" jsonschema:"maxItems=50"`
+	// How many different people have to approve.
+	Quorum int `json:"quorum,omitempty" yaml:"quorum,omitempty" jsonschema:"minimum=1,maximum=20,default=1"`
+	// When the question ends without an answer. Until then baseline and canary stay.
+	Expires Duration `json:"expires,omitempty" yaml:"expires,omitempty" jsonschema:"default=24h"`
+}
+
+// CanaryMetric is something that is measured of baseline and canary.
+type CanaryMetric struct {
+	// What it is called, unique in the canary.
+	Name Label `json:"name,omitempty" yaml:"name,omitempty"`
+	// The operator's metric of this name, of which the keys beside it change parts.
+	Use Name `json:"use,omitempty" yaml:"use,omitempty"`
+	// The operator's name of the metrics source.
+	Source Name `json:"source,omitempty" yaml:"source,omitempty"`
+	// What it is asked, in its own language. ${{ track }} is baseline or canary, and ${{ version }} the version of its pods.
+	Query Query `json:"query,omitempty" yaml:"query,omitempty" jsonschema:"minLength=1,maxLength=4000"`
+	// For a count: the query of what it is a part of, such as all requests.
+	Total Query `json:"total,omitempty" yaml:"total,omitempty" jsonschema:"minLength=1,maxLength=4000"`
+	// gauge is measured, such as a latency. count is how often something happened. With total it is a count, else a gauge.
+	Kind string `json:"kind,omitempty" yaml:"kind,omitempty" jsonschema:"enum=gauge,enum=count"`
+	// Which change is for the worse.
+	Direction string `json:"direction,omitempty" yaml:"direction,omitempty" jsonschema:"enum=increase,enum=decrease,enum=either,default=either"`
+	// A change for the worse fails the canary at once.
+	Critical *bool `json:"critical,omitempty" yaml:"critical,omitempty"`
+	// A change for the worse is shown, and stops nothing by itself.
+	Advisory *bool `json:"advisory,omitempty" yaml:"advisory,omitempty"`
+	// That there is no data is for the worse.
+	MustHaveData *bool `json:"must_have_data,omitempty" yaml:"must_have_data,omitempty"`
+	// The groups that it belongs to.
+	Groups []Label `json:"groups,omitempty" yaml:"groups,omitempty" jsonschema:"maxItems=20"`
+	// What is done with samples that are missing: remove, or replace by 0.
+	NaN string `json:"nan,omitempty" yaml:"nan,omitempty" jsonschema:"enum=remove,enum=replace,default=remove"`
+	// What is done with samples that are far from the others.
+	Outliers *Outliers `json:"outliers,omitempty" yaml:"outliers,omitempty"`
+	// How large a change must be before it counts.
+	Effect *Effect `json:"effect,omitempty" yaml:"effect,omitempty"`
+	// Between two samples. Without it, 60s; less if the interval is short, and more if the lifetime is long.
+	Step Duration `json:"step,omitempty" yaml:"step,omitempty"`
+}
+
+// Outliers says what is done with samples that are far from the others of their side.
+type Outliers struct {
+	// keep or remove.
+	Strategy string `json:"strategy,omitempty" yaml:"strategy,omitempty" jsonschema:"enum=keep,enum=remove,default=keep"`
+	// How many interquartile ranges from the quartiles is far.
+	Factor *float64 `json:"factor,omitempty" yaml:"factor,omitempty" jsonschema:"exclusiveMinimum=0,maximum=1000,default=3"`
+}
+
+// Effect says how large a change must be before it counts.
+type Effect struct {
+	// meanRatio is the mean of the canary by that of the baseline. cles is the chance that a sample of the canary is above one of the baseline.
+	Measure string `json:"measure,omitempty" yaml:"measure,omitempty" jsonschema:"enum=meanRatio,enum=cles,default=meanRatio"`
+	// An increase below this does not count.
+	AllowedIncrease *float64 `json:"allowed_increase,omitempty" yaml:"allowed_increase,omitempty" jsonschema:"minimum=0"`
+	// A decrease above this does not count.
+	AllowedDecrease *float64 `json:"allowed_decrease,omitempty" yaml:"allowed_decrease,omitempty" jsonschema:"minimum=0"`
+	// For a critical metric: from this increase on the canary fails.
+	CriticalIncrease *float64 `json:"critical_increase,omitempty" yaml:"critical_increase,omitempty" jsonschema:"minimum=0"`
+	// For a critical metric: from this decrease on the canary fails.
+	CriticalDecrease *float64 `json:"critical_decrease,omitempty" yaml:"critical_decrease,omitempty" jsonschema:"minimum=0"`
 }
 
 // Helm says how a chart is rendered.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/canary"
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
@@ -40,7 +41,14 @@ func (operator) Environment(project, name string) (pipeline.EnvironmentRules, er
 func (operator) Knows(project string) bool { return project == "shop/api" }
 
 func (operator) Defaults(string) spec.Defaults {
-	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}, TriggerRefs: []string{"feature-*", "v*"}}
+	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}, TriggerRefs: []string{"feature-*", "v*"},
+		Metrics: map[string]pipeline.CanaryMetric{
+			"http-errors": {
+				Source: "prometheus", Query: `sum(increase(errors{project="${{ project.path }}",track="${{ track }}"}[1m]))`, Total: `sum(increase(requests{track="${{ track }}"}[1m]))`,
+				Step: time.Minute, Rule: canary.Metric{Kind: canary.Count, Direction: canary.Increase, Critical: true, Groups: []string{"errors"}},
+			},
+			"by-title": {Source: "prometheus", Query: `errors{track="${{ track }}",title="${{ merge_request.title }}"}`, Step: time.Minute},
+		}}
 }
 
 func input() spec.Input {

@@ -32,6 +32,9 @@ type expression struct {
 	// dynamic: it asks for earlier stages; uses are those that it names.
 	dynamic bool
 	uses    []use
+	// tracks: it asks for the track of a canary; trackAt is where, in characters.
+	tracks  bool
+	trackAt int
 	lead    int // characters of space before it
 }
 
@@ -62,6 +65,9 @@ func newLanguage() (*language, error) {
 		cel.Variable("merge_request", cel.ObjectType("MergeRequest")),
 		cel.Variable("project", cel.ObjectType("Project")),
 		cel.Variable("stages", cel.MapType(cel.StringType, cel.ObjectType("Stage"))),
+		cel.Variable(varTrack, cel.StringType),
+		cel.Variable(varVersion, cel.StringType),
+		cel.Variable(varRelease, cel.StringType),
 		cel.ParserExpressionSizeLimit(maxExpression),
 		cel.ExpressionNodeLimit(maxExprNodes),
 		cel.ParserRecursionLimit(maxExprNested),
@@ -109,6 +115,9 @@ func (e *expression) findUses(checked *cel.Ast) {
 	celast.PreOrderVisit(tree.Expr(), celast.NewExprVisitor(func(x celast.Expr) {
 		if x.Kind() == celast.IdentKind && x.AsIdent() == "stages" {
 			e.dynamic = true
+		}
+		if x.Kind() == celast.IdentKind && slices.Contains(trackVariables(), x.AsIdent()) && !e.tracks {
+			e.tracks, e.trackAt = true, exprOffset(e.text, tree, x.ID())
 		}
 		if name, ok := stageOf(x); ok {
 			e.uses = append(e.uses, use{name, exprOffset(e.text, tree, x.ID())})
@@ -176,6 +185,9 @@ func typeFlaw(text string, parsed *cel.Ast, issues *cel.Issues) *flaw {
 	if name := between(message, `^undeclared reference to '([^']*)'`); name != "" {
 		f.what = quote(name) + " is not known in expressions"
 		f.hint = didYouMean(name, []string{"commit", "merge_request", "project", "stages"})
+		if near := didYouMean(name, trackVariables()); strings.HasPrefix(near, "did you mean") {
+			f.hint = near
+		}
 		return f
 	}
 	if name := between(message, `^undefined field '([^']*)'`); name != "" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp/syntax"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -33,6 +34,17 @@ type (
 	// HeaderValue is the value of an HTTP header.
 	HeaderValue string
 
+	// Query is what a metrics source is asked about a track of a canary.
+	Query string
+	// Percent is a part of the traffic: 1% to 50%.
+	Percent string
+	// Moment is a time as in 2026-03-01T10:00:00Z.
+	Moment string
+	// Version names a release.
+	Version string
+	// Label is a name that people read, of a metric or a group of them.
+	Label string
+
 	// Host is a host name, of which the first part may be *.
 	Host string
 
@@ -56,6 +68,11 @@ const (
 	hostPattern        = `^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`
 	setKeyPattern      = `^[A-Za-z0-9_][A-Za-z0-9_./\[\]\\-]{0,254}$`
 	variablePattern    = `^[A-Za-z_][A-Za-z0-9_]{0,254}$`
+
+	percentPattern = `^([1-9]|[1-4][0-9]|50)%$`
+	momentPattern  = `^\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$`
+	versionPattern = `^[A-Za-z0-9][A-Za-z0-9._/-]{3,254}$`
+	labelPattern   = `^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]{0,78}[^\s\x00-\x1f\x7f])?$`
 
 	maxLatency = time.Minute
 	maxHost    = 253
@@ -198,6 +215,61 @@ func (Variable) templated() bool { return false }
 func (Variable) check(s string) (string, string) {
 	if !matches(variablePattern, s) {
 		return fmt.Sprintf("%s is not the name of a variable", quote(s)), "use letters, digits and _, and do not start with a digit"
+	}
+	return "", ""
+}
+
+func (Query) templated() bool { return true }
+func (Query) check(s string) (string, string) {
+	return Text("").check(s)
+}
+
+func (Percent) templated() bool { return false }
+func (Percent) check(s string) (string, string) {
+	if !matches(percentPattern, s) {
+		return fmt.Sprintf("%s is not a part of the traffic that two tracks can have", quote(s)), "write 1% to 50%; the baseline has the same as the canary"
+	}
+	return "", ""
+}
+
+// Number is the part in per cent; 0 for "".
+func (p Percent) Number() int {
+	n, err := strconv.Atoi(strings.TrimSuffix(string(p), "%"))
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (Moment) templated() bool { return false }
+func (Moment) check(s string) (string, string) {
+	if _, err := time.Parse(time.RFC3339, s); err != nil {
+		return fmt.Sprintf("%s is not a time", quote(s)), "write for example 2026-03-01T10:00:00Z"
+	}
+	return "", ""
+}
+
+// Time is the time; zero for "".
+func (m Moment) Time() time.Time {
+	t, err := time.Parse(time.RFC3339, string(m))
+	if err != nil {
+		return time.Time{}
+	}
+	return t.UTC()
+}
+
+func (Version) templated() bool { return false }
+func (Version) check(s string) (string, string) {
+	if !matches(versionPattern, s) {
+		return fmt.Sprintf("%s does not name a release", quote(s)), "write at least 4 digits of its commit, or its id"
+	}
+	return "", ""
+}
+
+func (Label) templated() bool { return false }
+func (Label) check(s string) (string, string) {
+	if !matches(labelPattern, s) {
+		return fmt.Sprintf("%s is not a name that people can read", quote(s)), "write up to 80 characters on one line"
 	}
 	return "", ""
 }

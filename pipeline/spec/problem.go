@@ -61,7 +61,7 @@ func didYouMean(written string, candidates []string) string {
 		return "did you mean " + best + "?"
 	case len(candidates) == 1:
 		return "use " + candidates[0]
-	case len(candidates) > 0 && len(candidates) <= 16:
+	case len(candidates) > 0 && len(candidates) <= 20:
 		return "use one of " + listed(candidates)
 	}
 	return ""

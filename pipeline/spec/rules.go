@@ -107,6 +107,10 @@ func (c *compiler) entries(i int) []entry {
 func (c *compiler) judgements() {
 	order := c.graph.order()
 	for i := range c.plan.Stages {
+		if canary := c.plan.Stages[i].Canary; canary != nil && canary.Question != nil {
+			rules := c.plan.Environments[canary.Environment]
+			canary.Question.Confirm = rules.Tier == "production" || rules.Judged
+		}
 		j := c.plan.Stages[i].Judgement
 		if j == nil {
 			continue

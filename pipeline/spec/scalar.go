@@ -90,7 +90,7 @@ func plainWithColon(n ast.Node) (string, bool) {
 
 func enumHint(key, value string, enum []string) string {
 	if key == "strategy" && value == "canary" {
-		return value + " is not there yet in this version of Slipway; use rolling or blue-green"
+		return "a canary is a stage of its own before the deploy; use rolling or blue-green"
 	}
 	return didYouMean(value, enum)
 }
@@ -129,6 +129,15 @@ func (d *decoder) fraction(n ast.Node, v reflect.Value, p place) {
 	default:
 		d.wrongType(n, p, "a number")
 	}
+}
+
+func (d *decoder) yesOrNo(n ast.Node, v reflect.Value, p place) {
+	x, ok := n.(*ast.BoolNode)
+	if !ok {
+		d.wrongType(n, p, "true or false")
+		return
+	}
+	v.SetBool(x.Value)
 }
 
 const (

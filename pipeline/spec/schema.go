@@ -145,6 +145,14 @@ func scalarSchema(t reflect.Type) *jsonschema.Schema {
 		return text(headerValuePattern)
 	case reflect.TypeFor[ImageName]():
 		return text(imagePattern)
+	case reflect.TypeFor[Percent]():
+		return text(percentPattern)
+	case reflect.TypeFor[Moment]():
+		return text(momentPattern)
+	case reflect.TypeFor[Version]():
+		return text(versionPattern)
+	case reflect.TypeFor[Label]():
+		return text(labelPattern)
 	case reflect.TypeFor[HostName]():
 		return text(hostPattern)
 	case reflect.TypeFor[Host]():

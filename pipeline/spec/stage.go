@@ -12,7 +12,7 @@ import (
 // stageKinds are what a stage of the file can do, in the order in which people are told.
 func stageKinds() []pipeline.StageKind {
 	return []pipeline.StageKind{
-		pipeline.KindDeploy, pipeline.KindRun, pipeline.KindJudgement, pipeline.KindWait,
+		pipeline.KindDeploy, pipeline.KindCanary, pipeline.KindRun, pipeline.KindJudgement, pipeline.KindWait,
 		pipeline.KindJob, pipeline.KindTrigger, pipeline.KindNotify, pipeline.KindValidate,
 	}
 }
@@ -30,6 +30,8 @@ func (s *Stage) does(kind pipeline.StageKind) bool {
 	switch kind {
 	case pipeline.KindDeploy:
 		return s.Deploy != nil
+	case pipeline.KindCanary:
+		return s.Canary != nil
 	case pipeline.KindRun:
 		return s.Run != nil
 	case pipeline.KindJudgement:
@@ -78,6 +80,9 @@ func (c *checker) checkStage(path string, s *Stage, only func(path string, s *St
 	if s.Deploy != nil {
 		c.checkDeploy(path+".deploy", s.Deploy)
 	}
+	if s.Canary != nil {
+		c.checkCanary(path+".canary", s)
+	}
 	if s.Run != nil {
 		c.checkRun(path + ".run")
 		c.needsEnvironment(path + ".run")
@@ -91,7 +96,7 @@ func (c *checker) tried(path string) bool {
 	if !c.readable(path) {
 		return true
 	}
-	keys := []string{"canary", "webhook"} // of later versions
+	keys := []string{"webhook"} // of later versions
 	for _, k := range stageKinds() {
 		keys = append(keys, string(k))
 	}
@@ -111,7 +116,7 @@ func (c *checker) given(path string) bool {
 
 // checkKeys refuses keys that mean nothing to this kind of stage.
 func (c *checker) checkKeys(path string, s *Stage, kind pipeline.StageKind) {
-	tried := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindJob, pipeline.KindTrigger, pipeline.KindValidate}
+	tried := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindCanary, pipeline.KindRun, pipeline.KindJob, pipeline.KindTrigger, pipeline.KindValidate}
 	if !slices.Contains(tried, kind) {
 		if s.Timeout != "" {
 			hint := "remove it"
@@ -131,6 +136,9 @@ func (c *checker) checkKeys(path string, s *Stage, kind pipeline.StageKind) {
 	lasting := []pipeline.StageKind{pipeline.KindDeploy, pipeline.KindRun, pipeline.KindJob}
 	if s.Rollback != "" && !slices.Contains(lasting, kind) {
 		c.add(path+".rollback", "rollback: never is for "+words(lasting), "write it where something is done that does not go back")
+	}
+	if kind == pipeline.KindCanary && s.Check != nil {
+		c.add(path+".check", "a canary stage has metrics, and no checks", "make a validate stage of its own for it")
 	}
 	if kind == pipeline.KindValidate && s.Check != nil {
 		c.add(path+".check", "a validate stage has its checks in validate", "move this one there")
@@ -223,6 +231,8 @@ func (s *Stage) environment() Environment {
 	switch {
 	case s.Deploy != nil:
 		return s.Deploy.Environment
+	case s.Canary != nil:
+		return s.Canary.Environment
 	case s.Run != nil:
 		return s.Run.Environment
 	}

@@ -208,8 +208,8 @@ func (e *environments) correctOnce(ctx context.Context, project int64, name stri
 // atRest tells that nothing is being delivered, or about to be, and that what was delivered stands still.
 func atRest(env pipeline.Environment) bool {
 	current := env.Current()
-	if current == nil || env.Unsure != nil || current.Bad || current.Version != "" || current.Traffic != nil {
-		return false // where the traffic of a blue-green release is, is its delivery's business also on hot standby
+	if current == nil || env.Unsure != nil || current.Bad {
+		return false
 	}
 	return env.Holder == nil && len(env.Queue) == 0
 }

@@ -205,16 +205,28 @@ func TestTheAPITellsWhatRunsWhere(t *testing.T) {
 }
 
 func TestDriftIsCorrectedWhereTheOperatorWantsIt(t *testing.T) {
-	r := newRig(t, func(c *config.Config) { c.Environments[0].Drift = config.DriftCorrect })
+	t.Run("of a rolling release", func(t *testing.T) { driftIsCorrected(t, "staging", "shop-staging", "shop") })
+	t.Run("of a blue-green release", func(t *testing.T) { driftIsCorrected(t, "production", "shop", "shop-staging") })
+}
+
+// driftIsCorrected edits two namespaces, of which one's environment is to be corrected.
+func driftIsCorrected(t *testing.T, name, corrected, other string) {
+	r := newRig(t, func(c *config.Config) {
+		for i := range c.Environments {
+			if c.Environments[i].Name == name {
+				c.Environments[i].Drift = config.DriftCorrect
+			}
+		}
+	})
 	r.until("staging at rest", "staging", quiet)
 	r.until("production at rest", "production", quiet)
 	r.edit("shop-staging", "hacked")
 	r.edit("shop", "hacked")
-	e := r.until("a correction", "staging", func(e handlers.Environment) bool { return !e.Drift.Corrected.IsZero() && len(e.Drift.Differences) == 0 })
+	e := r.until("a correction", name, func(e handlers.Environment) bool { return !e.Drift.Corrected.IsZero() && len(e.Drift.Differences) == 0 })
 	if e.Drift.Mode != "correct" {
 		t.Errorf("drift is %+v", e.Drift)
 	}
-	for namespace, hacked := range map[string]bool{"shop-staging": false, "shop": true} {
+	for namespace, hacked := range map[string]bool{corrected: false, other: true} {
 		cm, err := r.admin.CoreV1().ConfigMaps(namespace).Get(t.Context(), "shop", metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -235,7 +247,8 @@ func TestNothingIsCorrectedWhileSomethingIsDelivered(t *testing.T) {
 		"nothing was delivered":    {pipeline.Environment{}, false},
 		"a delivery has it":        {pipeline.Environment{Releases: []pipeline.Release{release}, Holder: &pipeline.Claim{}}, false},
 		"a delivery waits for it":  {pipeline.Environment{Releases: []pipeline.Release{release}, Queue: []pipeline.Claim{{}}}, false},
-		"a blue-green release":     {pipeline.Environment{Releases: []pipeline.Release{{ID: release.ID, Version: "3f2a91c-5e0d1"}}}, false},
+		"a blue-green release":     {pipeline.Environment{Releases: []pipeline.Release{{ID: release.ID, Version: "3f2a91c-5e0d1"}}}, true},
+		"nobody knows what runs":   {pipeline.Environment{Releases: []pipeline.Release{release}, Unsure: &pipeline.Unsure{}}, false},
 		"the release is a bad one": {pipeline.Environment{Releases: []pipeline.Release{{ID: release.ID, Bad: true}}}, false},
 	} {
 		if got := atRest(c.env); got != c.want {

@@ -66,7 +66,7 @@ func view(w *whereabouts) web.EnvironmentView {
 	}
 	for _, d := range w.drift.found {
 		v.Drift.Differences = append(v.Drift.Differences, web.DifferenceView{
-			Kind: d.Kind, Name: d.Name, Field: d.Field, Live: d.Live, Recorded: d.Recorded, By: d.By, At: d.At, Missing: d.Missing, Trouble: d.Trouble,
+			Kind: d.Kind, Name: d.Name, Field: d.Field, Live: d.Live, Recorded: d.Recorded, By: d.By, At: d.At, Missing: d.Missing, Trouble: d.Trouble, Left: d.Left,
 		})
 	}
 	return v
@@ -142,7 +142,7 @@ func (p placeAPI) Environment(ctx context.Context, project int64, name string) (
 	}
 	for _, d := range w.drift.found {
 		e.Drift.Differences = append(e.Drift.Differences, handlers.Difference{
-			Kind: d.Kind, Name: d.Name, Missing: d.Missing, Field: d.Field, Live: d.Live, Recorded: d.Recorded, By: d.By, At: d.At, Trouble: d.Trouble,
+			Kind: d.Kind, Name: d.Name, Missing: d.Missing, Field: d.Field, Live: d.Live, Recorded: d.Recorded, By: d.By, At: d.At, Trouble: d.Trouble, Left: d.Left,
 		})
 	}
 	for _, r := range slices.Backward(w.Releases) {

@@ -9,92 +9,105 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/api"
 	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
-)
-
-const (
-	defaultTimeout = 20 * time.Second
-	maxAnswer      = 4 << 20 // bytes; an answer of one number has some hundred
-	maxSaid        = 200     // characters of Prometheus' own words
+	"gitlab.com/slipway-cd/slipway/deploy/metrics/wire"
 )
 
 // Options for New. Only URL is required.
 type Options struct {
 	URL string // without /api/v1
+	// Page is where people see it, where that is another address.
+	Page string
 	// Token is sent as a bearer token; Username and Password instead of it.
 	Token, Username, Password string
 	Headers                   map[string]string // sent with each query, such as X-Scope-OrgID
-	Timeout                   time.Duration     // of one query; 20 s where zero
+	Limits                    wire.Limits
+
+	// System is what words call it; Prometheus where "".
+	System string
+	// Internet and Sign are for what is reached otherwise; see wire.Options.
+	Internet bool
+	Sign     func(req *http.Request, body []byte) error
+	ByGET    bool // it takes no POST
 }
 
 // Source is one Prometheus. It may be used concurrently.
 type Source struct {
-	api     v1.API
-	timeout time.Duration
+	api    v1.API
+	wire   *wire.Client
+	system string
+	page   string
 }
 
-var _ metrics.Source = (*Source)(nil)
+var _ metrics.Sampler = (*Source)(nil)
 
 // New makes a source. It asks nothing yet.
 func New(o Options) (*Source, error) {
-	u, err := url.Parse(o.URL)
-	switch {
-	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "":
-		return nil, fmt.Errorf("prometheus: %q is not an http or https address", o.URL)
-	case u.User != nil:
-		return nil, errors.New("prometheus: the address must not contain a user or password")
-	case o.Token != "" && (o.Username != "" || o.Password != ""):
+	if o.System == "" {
+		o.System = "Prometheus"
+	}
+	if o.Token != "" && (o.Username != "" || o.Password != "") {
 		return nil, errors.New("prometheus: a token and a username with password exclude each other")
 	}
-	if o.Timeout <= 0 {
-		o.Timeout = defaultTimeout
+	if u, err := url.Parse(o.Page); err != nil || o.Page != "" && u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+		return nil, fmt.Errorf("prometheus: the page %q is not an http or https address", o.Page)
 	}
-	o.Headers = maps.Clone(o.Headers)
-	client, err := api.NewClient(api.Config{
-		Address: o.URL,
-		Client: &http.Client{
-			Transport: &transport{o: o, next: &http.Transport{
-				Proxy:                 http.ProxyFromEnvironment,
-				DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
-				ForceAttemptHTTP2:     true,
-				TLSHandshakeTimeout:   10 * time.Second,
-				IdleConnTimeout:       90 * time.Second,
-				MaxIdleConnsPerHost:   4,
-				ResponseHeaderTimeout: o.Timeout,
-			}},
-			// Following a redirect would carry the credentials to another address.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+	header, secrets := maps.Clone(o.Headers), slices.Collect(maps.Values(o.Headers))
+	if header == nil {
+		header = map[string]string{}
+	}
+	secrets = append(secrets, wire.SignIn(header, o.Token, o.Username, o.Password)...)
+	w, err := wire.New(wire.Options{
+		System: o.System, URL: o.URL, Internet: o.Internet, Header: header, Secrets: secrets, Sign: o.Sign, Limits: o.Limits,
 	})
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(api.Config{Address: o.URL, Client: w.HTTP()})
 	if err != nil {
 		return nil, fmt.Errorf("prometheus: make the client: %w", err)
 	}
-	return &Source{api: v1.NewAPI(client), timeout: o.Timeout}, nil
+	if o.Page == "" && o.Sign == nil {
+		o.Page = o.URL
+	}
+	if o.ByGET {
+		client = getter{client}
+	}
+	return &Source{api: v1.NewAPI(client), wire: w, system: o.System, page: strings.TrimRight(o.Page, "/")}, nil
+}
+
+// getter turns forms that are posted into addresses that are got.
+type getter struct{ api.Client }
+
+func (g getter) Do(ctx context.Context, req *http.Request) (*http.Response, []byte, error) {
+	if req.Method == http.MethodPost && req.Body != nil {
+		form, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the question: %w", err)
+		}
+		req = req.Clone(ctx)
+		req.Method, req.URL.RawQuery, req.Body, req.GetBody, req.ContentLength = http.MethodGet, string(form), nil, nil, 0
+		req.Header.Del("Content-Type")
+	}
+	return g.Client.Do(ctx, req)
 }
 
 // Number asks for the value that the query has now, by Prometheus' own clock: a scalar, or a vector of one sample.
 func (s *Source) Number(ctx context.Context, query string) (float64, error) {
-	limited, cancel := context.WithTimeout(ctx, s.timeout)
-	defer cancel()
-	value, _, _, err := s.api.Query(limited, query, time.Time{})
+	value, _, _, err := s.api.Query(ctx, fill(query, time.Minute), time.Time{})
 	if err != nil {
-		if ctx.Err() != nil {
-			return 0, ctx.Err()
-		}
-		return 0, failure(err)
+		return 0, s.failure(ctx, err)
 	}
 	switch v := value.(type) {
 	case *model.Scalar:
@@ -112,70 +125,74 @@ func (s *Source) Number(ctx context.Context, query string) (float64, error) {
 	}
 }
 
-// transport signs in, and bounds what is read.
-type transport struct {
-	o    Options
-	next http.RoundTripper
+// Samples asks for the values at the ends of the steps: a query such as rate(…[$step]) tells at each moment of what was
+// before it. $step stands for the length of a step, such as 60s.
+//
+// Source for the range query: https://prometheus.io/docs/prometheus/latest/querying/api/#range-queries
+func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples, error) {
+	return s.wire.Samples(ctx, r, func(ctx context.Context, r metrics.Range, g *wire.Grid) (string, error) {
+		query := fill(r.Query, r.Step)
+		value, _, _, err := s.api.QueryRange(ctx, query, v1.Range{Start: r.Start.Add(r.Step), End: r.End, Step: r.Step})
+		if err != nil {
+			return "", s.failure(ctx, err)
+		}
+		all, ok := value.(model.Matrix)
+		switch {
+		case !ok:
+			return "", s.wire.Query("it gives no numbers over time, but a " + value.Type().String())
+		case len(all) > 1:
+			return "", &metrics.NotOneError{Got: len(all)}
+		case len(all) == 1 && len(all[0].Histograms) > 0:
+			return "", s.wire.Query("it gives a histogram, and numbers are needed")
+		case len(all) == 1:
+			for _, sample := range all[0].Values {
+				if !g.Put(sample.Timestamp.Time().Add(-r.Step), float64(sample.Value)) {
+					return "", s.wire.Several(r, "it answers as no Prometheus does")
+				}
+			}
+		}
+		return s.link(query, r), nil
+	})
 }
 
-func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	req = req.Clone(req.Context())
-	for name, value := range t.o.Headers {
-		req.Header.Set(name, value)
+// fill puts the length of a step in.
+func fill(query string, step time.Duration) string {
+	return wire.Fill(query, map[string]string{"$step": wire.Seconds(step) + "s"})
+}
+
+// link is the page with the graph of a query.
+func (s *Source) link(query string, r metrics.Range) string {
+	if s.page == "" {
+		return ""
 	}
-	req.Header.Set("User-Agent", "slipway")
-	switch {
-	case t.o.Token != "":
-		req.Header.Set("Authorization", "Bearer "+t.o.Token)
-	case t.o.Username != "":
-		req.SetBasicAuth(t.o.Username, t.o.Password)
-	}
-	resp, err := t.next.RoundTrip(req)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
-	return resp, nil
+	return s.page + "/graph?" + url.Values{
+		"g0.expr": {query}, "g0.tab": {"0"}, "g0.range_input": {wire.Seconds(r.End.Sub(r.Start)) + "s"},
+		"g0.end_input": {r.End.UTC().Format(time.DateTime)}, "g0.step_input": {wire.Seconds(r.Step)},
+	}.Encode()
 }
 
 const noNumber = "the query gives no number of this moment, but a "
-
-var errTooLarge = errors.New("the answer is too large")
-
-type bounded struct {
-	io.ReadCloser
-	left int
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if b.left -= n; b.left < 0 {
-		return n, errTooLarge
-	}
-	return n, err
-}
 
 // passes matches refusals that may end while a delivery waits: somebody mends the credentials, or the rush is over.
 var passes = regexp.MustCompile(` (401|403|408|429)$`)
 
 // failure puts an error of the client into words. Those of an *v1.Error are Prometheus' own; everything else is not
 // for people, because it may name addresses and headers.
-func failure(err error) *metrics.Failure {
-	f := &metrics.Failure{Err: err}
+func (s *Source) failure(ctx context.Context, err error) error {
 	var said *v1.Error
-	if !errors.As(err, &said) {
-		f.Permanent, f.Words = errors.Is(err, errTooLarge), networkWords(err)
-		return f
+	if ctx.Err() != nil || !errors.As(err, &said) {
+		return s.wire.Failed(ctx, err)
 	}
-	switch msg := clean(said.Msg); said.Type {
+	f := &metrics.Failure{Err: errors.New(s.wire.Clean(err.Error()))}
+	switch msg := s.wire.Clean(said.Msg); said.Type {
 	case v1.ErrBadData:
-		f.Permanent, f.Words = true, "Prometheus does not take the query: "+msg
+		f.Permanent, f.Words = true, s.system+" does not take the query: "+msg
 	case v1.ErrExec:
-		f.Words = "Prometheus cannot carry the query out: " + msg
+		f.Words = s.system + " cannot carry the query out: " + msg
 	case v1.ErrTimeout, v1.ErrCanceled:
-		f.Words = "Prometheus did not answer the query in time"
+		f.Words = s.system + " did not answer the query in time"
 	case v1.ErrClient:
-		f.Words = "Prometheus refuses to answer (" + msg + "): check its address and credentials in Slipway's configuration"
+		f.Words = s.system + " refuses to answer (" + msg + "): check its address and credentials in Slipway's configuration"
 		f.Permanent = !passes.MatchString(msg)
 	case v1.ErrBadResponse:
 		f.Permanent = true
@@ -183,36 +200,9 @@ func failure(err error) *metrics.Failure {
 			f.Words = noNumber + "text"
 			break
 		}
-		f.Words = "what answers is no Prometheus: check its address in Slipway's configuration"
+		f.Words = "what answers is no " + s.system + ": check its address in Slipway's configuration"
 	default:
-		f.Words = "Prometheus has trouble of its own (" + msg + ")"
+		f.Words = s.system + " has trouble of its own (" + msg + ")"
 	}
 	return f
-}
-
-func networkWords(err error) string {
-	var dns *net.DNSError
-	var timeout net.Error
-	switch {
-	case errors.Is(err, errTooLarge):
-		return "Prometheus' answer is larger than Slipway reads"
-	case errors.As(err, &dns):
-		return "Prometheus cannot be reached: its name is not found"
-	case strings.Contains(err.Error(), "connection refused"):
-		return "Prometheus cannot be reached: connection refused"
-	case strings.Contains(err.Error(), "x509:") || strings.Contains(err.Error(), "tls:"):
-		return "Prometheus cannot be reached: its certificate is not trusted"
-	case errors.Is(err, context.DeadlineExceeded) || errors.As(err, &timeout) && timeout.Timeout():
-		return "Prometheus did not answer in time"
-	}
-	return "the connection to Prometheus broke, or its answer is not understood"
-}
-
-// clean makes text of others one bounded line.
-func clean(s string) string {
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
-	if utf8.RuneCountInString(s) > maxSaid {
-		return string([]rune(s)[:maxSaid-1]) + "…"
-	}
-	return s
 }

@@ -13,12 +13,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
+	"gitlab.com/slipway-cd/slipway/deploy/metrics/wire"
 )
 
 const (
 	token  = "secret-token-of-prometheus"
 	sample = `{"metric":{"job":"shop"},"value":[1435781451.781,"%s"]}`
 )
+
+// quick asks again at once.
+var quick = wire.Limits{Pause: time.Millisecond, PerSecond: 1e6}
 
 // double answers every query alike, in the form of the API's documentation, and keeps the requests.
 type double struct {
@@ -52,7 +56,7 @@ func source(t *testing.T, h http.Handler, change ...func(*Options)) *Source {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	o := Options{URL: server.URL}
+	o := Options{URL: server.URL, Limits: quick}
 	for _, f := range change {
 		f(&o)
 	}
@@ -116,7 +120,7 @@ func TestAFailureSaysWhyAndWhetherToAskAgain(t *testing.T) {
 		{"a redirect", &double{status: 302, body: ""}, true, "is no Prometheus"},
 		{"a range of numbers", success("matrix", `[{"metric":{},"values":[[1,"1"],[2,"2"]]}]`), true, "but a matrix"},
 		{"a histogram", success("vector", `[{"metric":{},"histogram":[1,{"count":"1","sum":"2","buckets":[[0,"1","2","1"]]}]}]`), true, "histogram"},
-		{"an answer without end", success("vector", "["+strings.Repeat(" ", maxAnswer+1)+"]"), true, "larger than Slipway reads"},
+		{"an answer without end", success("vector", "["+strings.Repeat(" ", wire.MaxAnswer+1)+"]"), true, "larger than Slipway reads"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,8 +146,9 @@ func TestAPrometheusThatIsNotThereIsAskedAgainLater(t *testing.T) {
 	}))
 	defer slow.Close()
 	for words, o := range map[string]Options{
-		"connection refused": {URL: gone.URL}, "in time": {URL: slow.URL, Timeout: 50 * time.Millisecond}, "name is not found": {URL: "http://prometheus.invalid"},
+		"connection refused": {URL: gone.URL}, "in time": {URL: slow.URL, Limits: wire.Limits{Timeout: 50 * time.Millisecond}}, "name is not found": {URL: "http://prometheus.invalid"},
 	} {
+		o.Limits.Pause, o.Limits.Tries = quick.Pause, 2
 		s, err := New(o)
 		if err != nil {
 			t.Fatal(err)
@@ -198,6 +203,7 @@ func TestAProxyThatTakesNoPOSTIsAskedByGET(t *testing.T) {
 func TestOptionsAreChecked(t *testing.T) {
 	for _, o := range []Options{
 		{}, {URL: "prometheus:9090"}, {URL: "ftp://a"}, {URL: "http://ada:pw@a"}, {URL: "http://a", Token: "t", Username: "ada"},
+		{URL: "http://a?x=1"}, {URL: "http://a", Page: "ada"}, {URL: "http://a", Headers: map[string]string{"X": "a\nb"}},
 	} {
 		if _, err := New(o); err == nil || strings.Contains(err.Error(), "pw@") && !strings.Contains(err.Error(), "must not") {
 			t.Errorf("%+v: got %v", o, err)

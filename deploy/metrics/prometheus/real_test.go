@@ -92,3 +92,42 @@ func TestARealPrometheusIsUnderstood(t *testing.T) {
 		}
 	}
 }
+
+func TestARealPrometheusTellsOfATime(t *testing.T) {
+	s, err := New(Options{URL: running(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().UTC().Truncate(time.Minute)
+	r := metrics.Range{Start: end.Add(-10 * time.Minute), End: end.Add(5 * time.Minute), Step: time.Minute}
+	r.Query = "vector(time()) and on() (vector(time() % 120) == 0)"
+	got, err := s.Samples(t.Context(), r)
+	if err != nil || len(got.Values) != 15 || got.Link == "" {
+		t.Fatalf("got %v and %v", got, err)
+	}
+	for i, v := range got.Values {
+		// The sample of a step is what the query says at the end of the step; every other one is missing.
+		at := r.Start.Add(time.Duration(i+1) * r.Step)
+		want := float64(at.Unix())
+		if at.Unix()%120 != 0 || at.After(end) {
+			want = math.NaN()
+		}
+		if v != want && !(math.IsNaN(v) && math.IsNaN(want)) {
+			t.Errorf("step %d: got %v, want %v", i, v, want)
+		}
+	}
+	r.Query = `label_replace(vector(1), "a", "b", "", "") or vector(2)`
+	var not *metrics.NotOneError
+	if _, err := s.Samples(t.Context(), r); !errors.As(err, &not) || not.Got != 2 {
+		t.Errorf("got %v, want 2 numbers", err)
+	}
+	r.Query = "count_over_time(vector(1)[$step:30s])"
+	if got, err = s.Samples(t.Context(), r); err != nil || got.Values[0] < 2 || got.Values[0] > 3 {
+		t.Errorf("got %v and %v", got.Values, err)
+	}
+	r.Query = "sum("
+	var f *metrics.Failure
+	if _, err := s.Samples(t.Context(), r); !errors.As(err, &f) || !f.Permanent || !strings.Contains(f.Words, "does not take the query") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -36,7 +36,7 @@ func (l *Loop) slots(owner registry.Object, template *corev1.PodTemplateSpec, na
 			}
 			made, err := l.createPod(owner, template, base)
 			if err != nil {
-				return nil, hash, err
+				return l.ownedPods(owner), hash, err
 			}
 			byName[name] = made
 		}
@@ -48,7 +48,7 @@ func (l *Loop) slots(owner registry.Object, template *corev1.PodTemplateSpec, na
 		}
 	}
 	if err := l.replaceOutdated(owner, names, byName, leaving, hash, settled); err != nil {
-		return nil, hash, err
+		return l.ownedPods(owner), hash, err
 	}
 	return l.ownedPods(owner), hash, nil
 }
@@ -97,9 +97,6 @@ func (l *Loop) reconcileStatefulSet(obj registry.Object) error {
 		names = append(names, fmt.Sprintf("%s-%d", set.Name, i))
 	}
 	pods, hash, failure := l.slots(set, &set.Spec.Template, names, true)
-	if failure != nil {
-		return failure
-	}
 	ready, available, _ := l.available(pods, 0)
 	write := registry.Write{Manager: managerName, Subresource: "status"}
 	_, err := l.reg.Modify(registry.StatefulSets, set.Namespace, set.Name, write, func(o registry.Object) error {
@@ -122,7 +119,7 @@ func (l *Loop) reconcileStatefulSet(obj registry.Object) error {
 	if err != nil {
 		return fmt.Errorf("report stateful set: %w", err)
 	}
-	return nil
+	return failure
 }
 
 func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
@@ -135,9 +132,6 @@ func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
 		names = append(names, fmt.Sprintf("%s-node-%d", set.Name, i))
 	}
 	pods, hash, failure := l.slots(set, &set.Spec.Template, names, false)
-	if failure != nil {
-		return failure
-	}
 	ready, available, _ := l.available(pods, 0)
 	write := registry.Write{Manager: managerName, Subresource: "status"}
 	_, err := l.reg.Modify(registry.DaemonSets, set.Namespace, set.Name, write, func(o registry.Object) error {
@@ -152,5 +146,5 @@ func (l *Loop) reconcileDaemonSet(obj registry.Object) error {
 	if err != nil {
 		return fmt.Errorf("report daemon set: %w", err)
 	}
-	return nil
+	return failure
 }
