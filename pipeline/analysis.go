@@ -136,7 +136,10 @@ type Series struct {
 	Step     time.Duration `json:"step"`
 	Baseline string        `json:"baseline"` // the query as it was asked
 	Canary   string        `json:"canary"`
-	Link     string        `json:"link,omitempty"` // a page that shows it
+	// Of a count with a total: the queries for that.
+	BaselineTotal string `json:"baseline_total,omitempty"`
+	CanaryTotal   string `json:"canary_total,omitempty"`
+	Link          string `json:"link,omitempty"` // a page that shows it
 }
 
 // Effects of a canary stage.

@@ -11,7 +11,7 @@
 // Where to look: file.go (the file's types, which the JSON Schema is generated
 // from), parse.go, decode.go and scalar.go (YAML to types), text.go and outside.go
 // (texts with rules of their own), check.go, stage.go, checks.go and graph.go (what
-// the types cannot say), language.go and template.go (CEL), compile.go and convert.go
+// the types cannot say), language.go, template.go and track.go (CEL), compile.go, convert.go and canaryplan.go
 // (the plan), rules.go (the operator's rules), eachtext.go (what a plan may still ask
 // for), loader.go, evaluator.go and rollback.go (the executors).
 package spec

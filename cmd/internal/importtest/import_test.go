@@ -34,6 +34,7 @@ var ours = map[string][]string{
 	"chatops/slack":                  {"pipeline", "pipeline/policy", "chatops"},
 	"chatops/slack/slacksim":         {},
 	"deploy":                         {"pipeline", "deploy/manifest"},
+	"deploy/analysis":                {"pipeline", "pipeline/canary", "deploy/metrics"},
 	"deploy/check":                   {"pipeline", "deploy/metrics"},
 	"deploy/manifest":                {},
 	"deploy/metrics":                 {},
