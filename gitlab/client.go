@@ -34,6 +34,9 @@ type Options struct {
 	// People finds who a Slack user is. Without it requests from Slack are refused.
 	People People
 
+	// Blobs holds the samples of canaries, of which pictures are drawn. Without it none are.
+	Blobs Blobs
+
 	Timeout        time.Duration // of one call with its repetitions; 30 s where zero
 	ArchiveTimeout time.Duration // of downloading a repository; 2 min where zero
 	// RequestsPerSecond bounds the calls of this process; 30 where zero (GitLab.com allows

@@ -8,7 +8,7 @@ import (
 )
 
 // Execute carries out the effects that are GitLab's: LookAtCI, Identify, PlayJob, LookAtJob,
-// StartPipeline, LookAtPipeline, LookAtMergeRequest, StopEnvironment, WriteNote, WriteStatus, WriteDeployment, and Answer for a
+// StartPipeline, LookAtPipeline, LookAtMergeRequest, StopEnvironment, WriteNote, WriteStatus, WriteDeployment, DrawChart, and Answer for a
 // request that came by a comment.
 // Every other effect is a permanent failure.
 func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
@@ -35,6 +35,8 @@ func (c *Client) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event,
 		return nil, c.writeStatus(ctx, t, do)
 	case pipeline.WriteDeployment:
 		return c.writeDeployment(ctx, t, do)
+	case pipeline.DrawChart:
+		return c.drawChart(ctx, t, do)
 	case pipeline.Answer:
 		return nil, c.answer(ctx, t, do)
 	}

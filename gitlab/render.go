@@ -27,6 +27,7 @@ func (c *Client) renderNote(v pipeline.View) string {
 		strip(v),
 		c.questions(v),
 		c.stageTable(v, true),
+		c.canaries(v),
 		checks(v),
 		failures(v),
 		decisions(v),
@@ -38,7 +39,7 @@ func (c *Client) renderNote(v pipeline.View) string {
 	if len([]rune(body)) <= maxNoteChars {
 		return body
 	}
-	sections[3], sections[4], sections[5] = c.stageTable(v, false), "", ""
+	sections[3], sections[4], sections[5], sections[6] = c.stageTable(v, false), "", "", ""
 	return clip(join(sections), maxNoteChars)
 }
 
@@ -265,6 +266,8 @@ func reportName(effect string) string {
 		return "A commit status"
 	case pipeline.WriteDeployment{}.ActionKind():
 		return "A GitLab deployment"
+	case pipeline.DrawChart{}.ActionKind():
+		return "The canary's chart"
 	case pipeline.WriteNote{}.ActionKind():
 		return "This note"
 	}

@@ -111,6 +111,19 @@ type Analysis struct {
 	Report  *canary.Report `json:"report,omitempty"`
 	Samples string         `json:"samples,omitempty"`
 	History []Look         `json:"history,omitempty"`
+	// Trend is how the metric that matters most went, for a small chart.
+	Trend *Trend `json:"trend,omitempty"`
+	// Chart is where GitLab shows the picture of the samples, as a comment names it; "" if it was not drawn.
+	Chart string `json:"chart,omitempty"`
+	// Drawing: the picture was asked for.
+	Drawing bool `json:"drawing,omitempty"`
+}
+
+// Trend is one metric over time, thinned out to a few points: each is the mean of its part. NaN is a part without samples.
+type Trend struct {
+	Metric   string          `json:"metric"`
+	Baseline []canary.Number `json:"baseline"`
+	Canary   []canary.Number `json:"canary"`
 }
 
 // Look is one look at a canary, for people.
@@ -201,6 +214,12 @@ type (
 		Unwell string `json:"unwell,omitempty"`
 		// Unequal says why the two tracks can't be compared, such as a baseline that lacks pods; "" if they can.
 		Unequal string `json:"unequal,omitempty"`
+	}
+	// ChartDrawn: GitLab has the picture.
+	ChartDrawn struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Chart   string `json:"chart"` // as a comment names it: "/uploads/…/canary.png"
 	}
 	// PairEnded: nothing of the pair is left.
 	PairEnded struct {

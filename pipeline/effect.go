@@ -203,6 +203,12 @@ type (
 	StopEnvironment struct {
 		Environment string `json:"environment"`
 	}
+	// DrawChart puts the picture of a canary's samples where the merge request note can show it. Outcome: ChartDrawn.
+	DrawChart struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Samples string `json:"samples"` // the blob of the Measurement
+	}
 	// Answer tells one person what became of their request: an emoji on their comment,
 	// a reply in its thread, or a message that only they see in Slack.
 	Answer struct {
@@ -246,6 +252,7 @@ func (LookAtMergeRequest) ActionKind() string { return "look-at-merge-request" }
 func (StartTearDown) ActionKind() string      { return "start-tear-down" }
 func (TearDown) ActionKind() string           { return "tear-down" }
 func (StopEnvironment) ActionKind() string    { return "stop-environment" }
+func (DrawChart) ActionKind() string          { return "draw-chart" }
 func (StartRollback) ActionKind() string      { return "start-rollback" }
 func (WriteNote) ActionKind() string          { return "write-note" }
 func (WriteMessage) ActionKind() string       { return "write-message" }
@@ -327,6 +334,8 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[TearDown](data)
 	case "stop-environment":
 		return actionAs[StopEnvironment](data)
+	case "draw-chart":
+		return actionAs[DrawChart](data)
 	case "start-rollback":
 		return actionAs[StartRollback](data)
 	case "write-note":

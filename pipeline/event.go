@@ -354,6 +354,7 @@ func (Superseded) EventKind() string        { return "superseded" }
 func (Paired) EventKind() string            { return "paired" }
 func (Weighed) EventKind() string           { return "weighed" }
 func (Sampled) EventKind() string           { return "sampled" }
+func (ChartDrawn) EventKind() string        { return "chart-drawn" }
 func (PairEnded) EventKind() string         { return "pair-ended" }
 
 // EncodeEvent is the stored form of an event.
@@ -467,6 +468,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[Weighed](data)
 	case "sampled":
 		return decodeAs[Sampled](data)
+	case "chart-drawn":
+		return decodeAs[ChartDrawn](data)
 	case "pair-ended":
 		return decodeAs[PairEnded](data)
 	default:

@@ -163,6 +163,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.sampled(e)
 	case PairEnded:
 		s.pairEnded(e)
+	case ChartDrawn:
+		s.chartDrawn(e)
 	default:
 		return errors.New("a delivery does not understand it")
 	}
@@ -320,7 +322,7 @@ func (s *stepper) report(before *Delivery) {
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {
-		s.emitLatest(fmt.Sprintf("note/%d", s.d.Revision), "note", WriteNote{})
+		s.emitLatest(noteKey(s.d.Revision), "note", WriteNote{})
 	}
 	if s.plan != nil && s.plan.Channel != "" && s.unneeded != (WriteMessage{}).ActionKind() {
 		s.emitLatest(fmt.Sprintf("message/%d", s.d.Revision), "message", WriteMessage{})
@@ -335,6 +337,8 @@ func (s *stepper) report(before *Delivery) {
 		s.reportStage(st, before)
 	}
 }
+
+func noteKey(revision int) string { return fmt.Sprintf("note/%d", revision) }
 
 // news tells that people have something to read. What a stage does for a moment, between two things that people wait for,
 // is shown by whoever looks then, and is worth no edit of its own: the end of it is.

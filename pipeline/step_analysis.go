@@ -88,7 +88,7 @@ func (s *stepper) sampled(e Sampled) {
 	default:
 		request.Looks, request.Look = a.Looks, a.Look
 		report := canary.Judge(request)
-		a.Looking, a.Missed, a.Report, a.Samples = false, 0, &report, e.Samples
+		a.Looking, a.Missed, a.Report, a.Samples, a.Trend = false, 0, &report, e.Samples, newTrend(request, report)
 		a.remember(Look{Number: a.Look, At: s.now, Verdict: report.Verdict, Score: report.Score, Detail: brief(report.Reason)})
 		s.judged(st, def)
 	}
@@ -178,6 +178,7 @@ func (s *stepper) grey(st *StageState, def Stage, reason Reason, measured bool) 
 // askAboutCanary asks people. The pair stays until they have answered.
 func (s *stepper) askAboutCanary(st *StageState, def Stage, reason Reason) {
 	s.stopLooking(st)
+	s.draw(st)
 	st.Status, st.Reason, st.Progress = StageAsking, reason, ""
 	st.Analysis.Next, st.Deadline = time.Time{}, s.now.Add(orElse(def.Question().Expires, askTimeout))
 }
@@ -335,7 +336,7 @@ func analysisView(a *Analysis) *Analysis {
 		return nil
 	}
 	v := *a
-	v.Looking, v.Weighing, v.Ends, v.Compare = false, 0, 0, nil
+	v.Looking, v.Weighing, v.Ends, v.Compare, v.Drawing = false, 0, 0, nil, false
 	if len(v.History) > 0 {
 		v.Look = v.History[len(v.History)-1].Number
 	} else {

@@ -95,6 +95,7 @@ func (s *stepper) analyse(st *StageState, def Stage) {
 // unpair ends a canary: first the pair goes, and only then the stage has the status, and the environment is free.
 func (s *stepper) unpair(st *StageState, ending StageStatus, reason Reason) {
 	s.stopLooking(st)
+	s.draw(st)
 	a := st.Analysis
 	a.Next, st.LookAt, st.Deadline = time.Time{}, time.Time{}, time.Time{}
 	st.Status, st.Ending, st.Reason, st.Progress = StageRunning, ending, reason, ""

@@ -404,7 +404,8 @@ func (s *stepper) failed(e Failed) {
 		}
 	case Identify{}.ActionKind():
 		s.identifyFailed(e)
-	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind(), StopEnvironment{}.ActionKind():
+	case WriteNote{}.ActionKind(), WriteMessage{}.ActionKind(), WriteStatus{}.ActionKind(), WriteDeployment{}.ActionKind(), StopEnvironment{}.ActionKind(),
+		DrawChart{}.ActionKind():
 		s.warn(e.Effect, e.Detail)
 		s.unneeded = e.Effect
 	case Answer{}.ActionKind(), Ask{}.ActionKind(), StartRollback{}.ActionKind(), StartTearDown{}.ActionKind(), LookAtMergeRequest{}.ActionKind():

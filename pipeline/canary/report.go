@@ -23,6 +23,11 @@ const (
 	LabelInconclusive     Label = "Inconclusive"
 )
 
+// Worse tells that the label is of a metric that got worse.
+func (l Label) Worse() bool {
+	return l == LabelHigh || l == LabelLow || l == LabelNodataFailMetric || l == LabelError
+}
+
 // Report is the answer to a request. Its JSON form is stable; docs/canary.md tells it.
 type Report struct {
 	Verdict Verdict        `json:"verdict"`

@@ -111,7 +111,7 @@ func (r *rig) pools() []engine.Pool {
 			pipeline.StartPipeline{}, pipeline.LookAtPipeline{}, pipeline.SendNotice{}, pipeline.PlayJob{}, pipeline.LookAtJob{}, pipeline.StartRollback{}, pipeline.Answer{},
 			pipeline.StartPair{}, pipeline.WeighPair{}, pipeline.Measure{}, pipeline.EndPair{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
-			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}}},
+			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.DrawChart{}}},
 	}
 }
 
@@ -314,6 +314,8 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
+	case pipeline.DrawChart:
+		return pipeline.ChartDrawn{Stage: do.Stage, Attempt: do.Attempt, Chart: "/uploads/1/canary.png"}, nil
 	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
 		return nil, nil
 	}

@@ -70,6 +70,8 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
+	case pipeline.DrawChart:
+		return pipeline.ChartDrawn{Stage: do.Stage, Attempt: do.Attempt, Chart: "/uploads/1/canary.png"}, nil
 	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob, pipeline.StopEnvironment:
 		return nil, nil
 	}
@@ -130,7 +132,7 @@ func Person(username string, access policy.AccessLevel, groups ...string) policy
 // IsReport tells that an action only tells people something.
 func IsReport(a pipeline.Action) bool {
 	switch a.(type) {
-	case pipeline.WriteNote, pipeline.WriteMessage, pipeline.Ask, pipeline.WriteStatus, pipeline.WriteDeployment:
+	case pipeline.WriteNote, pipeline.WriteMessage, pipeline.Ask, pipeline.WriteStatus, pipeline.WriteDeployment, pipeline.DrawChart:
 		return true
 	}
 	return false

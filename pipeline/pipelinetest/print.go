@@ -148,6 +148,8 @@ func printEffects(b *strings.Builder, effects []pipeline.Effect, name Names) {
 			reports = append(reports, "status "+do.Stage)
 		case pipeline.WriteDeployment:
 			reports = append(reports, fmt.Sprintf("deployment %s/%d", do.Stage, do.Attempt))
+		case pipeline.DrawChart:
+			reports = append(reports, "chart "+do.Stage)
 		case pipeline.Send:
 			e, err := pipeline.DecodeEvent(do.Kind, do.Data)
 			if err != nil {

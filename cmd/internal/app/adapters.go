@@ -27,7 +27,7 @@ func (a *App) buildAdapters() error {
 	a.gitlab, err = gitlab.New(gitlab.Options{
 		URL: cfg.GitLab.URL, Token: cfg.GitLab.Token.Reveal(), ConsoleURL: consoleURL(cfg), Mention: cfg.GitLab.Mention,
 		Parse:  func(body string) (pipeline.Request, bool) { return commented(cfg.GitLab.Mention, body) },
-		People: people, Logger: a.log,
+		People: people, Logger: a.log, Blobs: a.store,
 	})
 	if err != nil {
 		return err
@@ -194,7 +194,8 @@ func (a *App) pools() ([]engine.Pool, error) {
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
 				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
 		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
-			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{}}},
+			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{},
+				pipeline.DrawChart{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,

@@ -1,0 +1,52 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/canary"
+)
+
+// DecodeMeasurement reads what a blob of a canary's samples holds.
+func DecodeMeasurement(data []byte) (*Measurement, error) {
+	var m Measurement
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("decode the samples of a canary: %w", err)
+	}
+	if len(m.Series) != len(m.Request.Metrics) {
+		return nil, fmt.Errorf("decode the samples of a canary: %d series for %d metrics", len(m.Series), len(m.Request.Metrics))
+	}
+	return &m, nil
+}
+
+// Curve is one metric of a measurement as it is drawn: of a count with a total its rate. Missing samples are NaN.
+type Curve struct {
+	Baseline, Canary []float64
+	From             time.Time
+	Step             time.Duration
+}
+
+// Curve of the metric at index i.
+func (m *Measurement) Curve(i int) Curve {
+	of := m.Request.Metrics[i]
+	return Curve{
+		Baseline: rates(of.Baseline, of.BaselineTotal), Canary: rates(of.Canary, of.CanaryTotal), From: m.From, Step: m.Series[i].Step,
+	}
+}
+
+func rates(samples, totals []canary.Number) []float64 {
+	out := make([]float64, len(samples))
+	for i, v := range samples {
+		out[i] = float64(v)
+		switch {
+		case len(totals) != len(samples):
+		case totals[i] > 0:
+			out[i] = float64(v) / float64(totals[i])
+		default:
+			out[i] = math.NaN()
+		}
+	}
+	return out
+}
