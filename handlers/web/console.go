@@ -32,6 +32,8 @@ type Source interface {
 	Delivery(ctx context.Context, id string) (pipeline.View, error)
 	// Log is what is kept of the log of a stage's Kubernetes Job, or ErrNotFound.
 	Log(ctx context.Context, id, stage string) (string, error)
+	// Samples are those of the newest look at a canary, or ErrNotFound.
+	Samples(ctx context.Context, id, stage string) (*pipeline.Measurement, error)
 	// Changes signals that a delivery has changed, or any of them if id is "". Signals
 	// may be merged but the last one is never lost. stop ends it.
 	Changes(id string) (changed <-chan struct{}, stop func())
@@ -137,6 +139,9 @@ func (c *Console) route(r *http.Request) http.HandlerFunc {
 	if id, stage, ok := logOf(id); ok {
 		return func(w http.ResponseWriter, r *http.Request) { c.jobLog(w, r, id, stage) }
 	}
+	if p, ok := canaryOf(id); ok {
+		return func(w http.ResponseWriter, r *http.Request) { c.canary(w, r, p) }
+	}
 	id, events := strings.CutSuffix(id, "/events")
 	switch {
 	case !validID(id):
@@ -200,7 +205,7 @@ func robots(w http.ResponseWriter, _ *http.Request) {
 // protect sets what keeps a browser from doing more than these pages need.
 func protect(h http.Header) {
 	h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "+
-		"base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		"base-uri 'none'; form-action 'self'; frame-ancestors 'none'")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")

@@ -95,6 +95,7 @@ type stageCard struct {
 	Checks               []checkRow
 	Exit                 string // code of its Kubernetes Job
 	LogURL               string // of the log that the Job left
+	ReportURL            string // of the canary's report
 	Aftermath            bool
 }
 

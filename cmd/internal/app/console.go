@@ -131,6 +131,33 @@ func (s *source) Log(ctx context.Context, id, stage string) (string, error) {
 	return string(text), nil
 }
 
+// Samples implements web.Source.
+func (s *source) Samples(ctx context.Context, id, stage string) (*pipeline.Measurement, error) {
+	doc, err := s.store.Get(ctx, engine.Delivery(id))
+	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
+		return nil, web.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	d, err := pipeline.DecodeDelivery(doc.Data)
+	if err != nil {
+		return nil, err
+	}
+	st := d.Stage(stage)
+	if st == nil || st.Analysis == nil || st.Analysis.Samples == "" {
+		return nil, web.ErrNotFound
+	}
+	data, err := s.store.GetBlob(ctx, st.Analysis.Samples)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, web.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the samples of stage %s of %s: %w", stage, id, err)
+	}
+	return pipeline.DecodeMeasurement(data)
+}
+
 func (s *source) view(ctx context.Context, doc store.Document) (pipeline.View, error) {
 	d, err := pipeline.DecodeDelivery(doc.Data)
 	if err != nil {

@@ -50,7 +50,7 @@ var ours = map[string][]string{
 	"deploy/kube/kubetest/binary":    {},
 	"deploy/kube/kubetest/build":     {"deploy/kube/kubetest/binary"},
 	"handlers":                       {},
-	"handlers/web":                   {"pipeline"},
+	"handlers/web":                   {"pipeline", "pipeline/canary", "pipeline/canary/chart"},
 	"cmd/internal/config":            {"pipeline", "pipeline/policy"},
 	"cmd/internal/doctor":            {"cmd/internal/config", "deploy/kube", "gitlab", "pipeline", "pipeline/policy", "store"},
 	"cmd/internal/importtest":        {},

@@ -297,3 +297,51 @@ func clip(s string, most int) string {
 	}
 	return s
 }
+
+// Spread draws how often which value was sampled, of both tracks, as an SVG.
+func Spread(p Panel) ([]byte, error) {
+	painter := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: width, Height: height})
+	legend(painter, p, 0)
+	pl := scale(p, 0)
+	style := charts.FontStyle{FontSize: 9, FontColor: ink}
+	const bins = 40
+	x := func(part float64) int { return left + int(math.Round(part*float64(width-left-right))) }
+	painter.LineStroke([]charts.Point{{X: left, Y: height - bottom}, {X: width - right, Y: height - bottom}}, faint, 1)
+	for _, v := range ticks(pl.low, pl.high) {
+		words := short(v)
+		painter.Text(words, x((v-pl.low)/(pl.high-pl.low))-painter.MeasureText(words, 0, style).Width()/2, height-8, 0, style)
+	}
+	for _, track := range []struct {
+		samples []float64
+		color   charts.Color
+	}{{p.Baseline, baseline}, {p.Canary, p.color()}} {
+		shares := histogram(track.samples, pl.low, pl.high, bins)
+		steps := []charts.Point{{X: left, Y: height - bottom}}
+		for i, share := range shares {
+			y := height - bottom - int(math.Round(share*float64(height-top-bottom)))
+			steps = append(steps, charts.Point{X: x(float64(i) / bins), Y: y}, charts.Point{X: x(float64(i+1) / bins), Y: y})
+		}
+		steps = append(steps, charts.Point{X: width - right, Y: height - bottom})
+		painter.FillArea(steps, track.color.WithAlpha(36))
+		painter.LineStroke(steps, track.color, 1.4)
+	}
+	return painter.Bytes()
+}
+
+// histogram is how many samples are in each of equal parts of the range, as a share of the fullest.
+func histogram(samples []float64, low, high float64, bins int) []float64 {
+	shares, most := make([]float64, bins), 0.0
+	for _, v := range samples {
+		part := (v/2 - low/2) / (high/2 - low/2)
+		if !finite(v) || !finite(part) || part < 0 || part > 1 {
+			continue
+		}
+		i := min(int(part*float64(bins)), bins-1)
+		shares[i]++
+		most = max(most, shares[i])
+	}
+	for i := range shares {
+		shares[i] /= max(most, 1)
+	}
+	return shares
+}
