@@ -53,6 +53,7 @@ var ours = map[string][]string{
 	"cmd/internal/config":            {"pipeline", "pipeline/policy"},
 	"cmd/internal/doctor":            {"cmd/internal/config", "deploy/kube", "gitlab", "pipeline", "pipeline/policy", "store"},
 	"cmd/internal/importtest":        {},
+	"cmd/internal/kayenta":           {},
 	"cmd/internal/world":             {"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim"},
 	"cmd/internal/demo":              {"*"},
 	"cmd/internal/demo/*":            {"*"},
