@@ -15,7 +15,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/kayenta"
+	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/canary"
+	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
 // How canary judge ends. 0 is a pass.
@@ -54,7 +56,7 @@ line; a line that is no sound request is answered by {"error": "..."}. It ends w
 				if err != nil {
 					return unread(cmd, fmt.Errorf("read the request: %w", err))
 				}
-				defer file.Close()
+				defer file.Close() //nolint:errcheck // it was only read
 				in = file
 			}
 			if lines {
@@ -202,7 +204,7 @@ func importConfig(cmd *cobra.Command, name string, o kayenta.Options, set []stri
 		if err != nil {
 			return fmt.Errorf("read the configuration: %w", err)
 		}
-		defer file.Close()
+		defer file.Close() //nolint:errcheck // it was only read
 		in = file
 	}
 	data, err := io.ReadAll(io.LimitReader(in, kayenta.MaxConfig+1))
@@ -216,6 +218,9 @@ func importConfig(cmd *cobra.Command, name string, o kayenta.Options, set []stri
 	for _, note := range stage.Notes {
 		fmt.Fprintln(cmd.ErrOrStderr(), note)
 	}
+	for _, problem := range checkStage(stage) {
+		fmt.Fprintln(cmd.ErrOrStderr(), problem)
+	}
 	if _, err := io.WriteString(cmd.OutOrStdout(), stage.YAML); err != nil {
 		return fmt.Errorf("write the stage: %w", err)
 	}
@@ -223,4 +228,14 @@ func importConfig(cmd *cobra.Command, name string, o kayenta.Options, set []stri
 		return &exitError{1}
 	}
 	return nil
+}
+
+// checkStage says what the pipeline file would not take of a stage, such as a name that is too long, by lines of the stage.
+func checkStage(stage kayenta.Stage) []pipeline.Problem {
+	const head = "version: 1\napplication: a\nstages:\n"
+	_, problems := spec.Parse("the stage", []byte(head+stage.YAML))
+	for i := range problems {
+		problems[i].Line -= strings.Count(head, "\n")
+	}
+	return problems
 }

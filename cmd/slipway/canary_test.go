@@ -222,9 +222,12 @@ func TestCanaryImport(t *testing.T) {
 		out   string
 		code  int
 	}{
-		"what is not known is said":            {[]string{"-"}, fmt.Sprintf(config, ""), "metrics[0] \"errors\": query: nothing is known for ${region}: put its value there, or name it with --set region=VALUE\n", 0},
-		"a metric that is left out is said":    {[]string{"-"}, muted, "metrics[1] \"extra\": it is left out: it is muted", 1},
-		"a metric that is left out is shown":   {[]string{"-"}, muted, "\n      # - name: extra\n", 1},
+		"what is not known is said":          {[]string{"-"}, fmt.Sprintf(config, ""), "metrics[0] \"errors\": query: nothing is known for ${region}: put its value there, or name it with --set region=VALUE\n", 0},
+		"a metric that is left out is said":  {[]string{"-"}, muted, "metrics[1] \"extra\": it is left out: it is muted", 1},
+		"a metric that is left out is shown": {[]string{"-"}, muted, "\n      # - name: extra\n", 1},
+		"what a pipeline file would not take": {
+			[]string{"-"}, `{"metrics": [{"name": "` + strings.Repeat("x", 100) + `", "query": {"type": "graphite", "metricName": "$scope"}}]}`, "the stage:18:15: ", 0,
+		},
 		"a configuration that is none":         {[]string{"-"}, "[]", "slipway: read the configuration -: it is no JSON object\n", 2},
 		"a configuration that is missing":      {[]string{"missing.json"}, "", "slipway: read the configuration: open missing.json: no such file or directory\n", 2},
 		"a value without a name":               {[]string{"--set", "=x", file}, "", "slipway: --set =x: NAME=VALUE is expected\n", 2},

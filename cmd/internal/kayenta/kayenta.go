@@ -54,7 +54,7 @@ func Translate(data []byte, o Options) (Stage, error) {
 	if o.Scope == "" {
 		o.Scope = track
 	}
-	t := &translation{options: o, templates: map[string]string{}, used: map[string]bool{}, groups: map[string]bool{}}
+	t := &translation{options: o, templates: map[string]string{}, used: map[string]bool{}, groups: map[string]bool{}, names: map[string]int{}}
 	t.stage(&bag{t: t, keys: keys})
 	if t.err != nil {
 		return Stage{}, t.err
@@ -68,6 +68,7 @@ type translation struct {
 	templates map[string]string
 	used      map[string]bool // templates
 	groups    map[string]bool // that have a metric in the stage
+	names     map[string]int  // of metrics, and how often each was there
 	out       writer
 	notes     []string
 	leftOut   []string

@@ -109,6 +109,23 @@ func check(t *testing.T, data []byte, stage Stage) []map[string]any {
 	return out[0].Canary.Metrics
 }
 
+func TestAMetricWhoseNameIsTakenGetsANumber(t *testing.T) {
+	t.Parallel()
+	const one = `{"name": "errors", "query": {"type": "graphite", "metricName": "$scope"}}`
+	data := []byte(`{"metrics": [` + one + "," + one + "," + one + "]}")
+	stage, err := Translate(data, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []any
+	for _, m := range check(t, data, stage) {
+		names = append(names, m["name"])
+	}
+	if diff := cmp.Diff([]any{"errors", "errors (2)", "errors (3)"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestTranslateRefuses(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{

@@ -57,6 +57,10 @@ func (t *translation) metric(in *bag) *metric {
 	}
 	in.where += " " + fmt.Sprintf("%q", shorten(m.name, 60))
 	before := len(t.notes)
+	if t.names[m.name]++; t.names[m.name] > 1 {
+		t.note(in.where, "there is another metric of this name, so that it has a number here")
+		m.name = fmt.Sprintf("%s (%d)", m.name, t.names[m.name])
+	}
 	m.groups = slices.Compact(in.texts("groups"))
 	if len(m.groups) == 0 {
 		t.note(in.where, "it is in no group: Kayenta leaves it out of the score, Slipway counts it in the group default")
