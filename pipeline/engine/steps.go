@@ -205,6 +205,9 @@ func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
 	for _, k := range env.Kept {
 		b.commit.Blobs = append(b.commit.Blobs, k.Release.Manifests)
 	}
+	if env.Unsure != nil && env.Unsure.Left != nil {
+		b.commit.Blobs = append(b.commit.Blobs, env.Unsure.Left.Manifests)
+	}
 	return b.commit, b.change, nil
 }
 
@@ -329,6 +332,9 @@ func blobsOf(d *pipeline.Delivery) []string {
 		if st.Analysis != nil {
 			add(st.Analysis.Samples)
 			releases = append(releases, st.Analysis.Compare)
+		}
+		if st.Unsure != nil {
+			releases = append(releases, st.Unsure.Left)
 		}
 		for _, r := range releases {
 			if r != nil {
