@@ -25,14 +25,10 @@ const (
 
 // runJob makes the stage's Job. A try after a kill finds the same one.
 func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) (pipeline.Event, error) {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
+	if err := e.outlived(ctx, t, a); err != nil {
 		return nil, err
 	}
-	if err := e.outlived(ctx, t, run, a); err != nil {
-		return nil, err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -45,11 +41,7 @@ func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJ
 
 // watchRun watches the stage's Job to its end.
 func (e *Executor) watchRun(ctx context.Context, t *pipeline.Task, a pipeline.WatchJob) (pipeline.Event, error) {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
-		return nil, err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +60,22 @@ func (e *Executor) watchRun(ctx context.Context, t *pipeline.Task, a pipeline.Wa
 	return pipeline.JobRan{Stage: a.Stage, Attempt: a.Attempt, Passed: passed, Ran: ran, Detail: detail}, nil
 }
 
+// stageJob is the Job of an attempt of a run stage.
+func (e *Executor) stageJob(ctx context.Context, t *pipeline.Task, stage string, attempt int) (oneJob, error) {
+	run, err := runOf(t, stage)
+	if err != nil {
+		return oneJob{}, err
+	}
+	return e.jobFor(ctx, t, run, stage, attempt, stage)
+}
+
 // outlived makes sure that the Job of the attempt before has ended: two of them at the same time, such as of a migration,
 // are nobody's wish. One that took too long is being removed by StopJob, and its pods may take a while.
-func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, run pipeline.Run, a pipeline.RunJob) error {
+func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) error {
 	if a.Attempt < 2 {
 		return nil
 	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt-1, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt-1)
 	if err != nil {
 		return err
 	}
@@ -102,11 +103,7 @@ func hasEnded(job *unstructured.Unstructured) bool {
 
 // stopJob removes the stage's Job with its pods. One that is gone already, or never was, is fine.
 func (e *Executor) stopJob(ctx context.Context, t *pipeline.Task, a pipeline.StopJob) error {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
-		return err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
 	if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
 		return nil // it was refused, so there never was one
 	}

@@ -314,9 +314,9 @@ func (s *stepper) report(before *Delivery) {
 	if s.d.Status == StatusNone || s.d.Status == StatusLoading || !s.news(before, was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
-	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
-		len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
-		return // a finished delivery says no more, unless people decide about it, or could
+	over := before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended)
+	if over && len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
+		return // it says no more, unless people have decided about it, or what they may decide has changed
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {

@@ -76,8 +76,8 @@ type DriftView struct {
 // DifferenceView is one field, or an object that is missing.
 type DifferenceView struct {
 	Kind, Name, Field, Live, Recorded, By, Trouble, Left string
-	Missing                                        bool
-	At                                             time.Time
+	Missing                                              bool
+	At                                                   time.Time
 }
 
 const maxEnvironments = 500
