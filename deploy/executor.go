@@ -161,6 +161,18 @@ func (e *Executor) recorded(ctx context.Context, r pipeline.Release) (manifest.S
 	return set, nil
 }
 
+// fenced refuses what a review may not bring. It holds what is about to be applied, by the rules of now: what is there
+// already may always be removed.
+func (p place) fenced(set manifest.Set) error {
+	if p.Fence == nil {
+		return nil
+	}
+	if err := p.Fence.Check(set, p.owner.Environment); err != nil {
+		return refusal(pipeline.ReasonNotAllowed, err.Error(), nil)
+	}
+	return nil
+}
+
 // within refuses objects that say that they belong to another namespace, or to the whole cluster.
 func (p place) within(set manifest.Set) error {
 	for _, o := range set.Objects {
