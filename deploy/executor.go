@@ -99,7 +99,7 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 	case pipeline.WatchJob:
 		event, err = e.watchRun(ctx, t, a)
 	case pipeline.StopJob:
-		err = e.stopJob(ctx, t, a)
+		event, err = e.stopJob(ctx, t, a)
 	case pipeline.StartPair:
 		event, err = e.startPair(ctx, t, a)
 	case pipeline.WeighPair:
