@@ -291,37 +291,71 @@ func (w *world) podsOf(sha string) (names []string) {
 	return names
 }
 
+// hold sets the finalizers of the Job's pods, so that they stay for a while.
+func (w *world) hold(finalizers string) {
+	w.t.Helper()
+	for _, name := range w.podsOf("aaaa1111") {
+		patch := []byte(`{"metadata":{"finalizers":` + finalizers + `}}`)
+		if _, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 func TestAJobIsStoppedWhenItsPodsHaveEnded(t *testing.T) {
-	onEachCluster(t, func(t *testing.T, w *world) {
-		w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
-		w.commit("aaaa1111", migrate("migrate", "forever", ""))
-		w.leaveJob()
-		hold := func(finalizers string) {
-			t.Helper()
-			for _, name := range w.podsOf("aaaa1111") {
-				patch := []byte(`{"metadata":{"finalizers":` + finalizers + `}}`)
-				if _, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	for name, remove := range map[string]func(w *world){
+		"by Slipway": func(*world) {},
+		"after somebody has removed it": func(w *world) {
+			background := metav1.DeletePropagationBackground
+			if err := w.admin.BatchV1().Jobs(w.namespace).Delete(w.context(), w.jobs()[0], metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+				w.commit("aaaa1111", migrate("migrate", "forever", ""))
+				w.leaveJob()
+				w.hold(`["example.com/still-writing"]`)
+				remove(w)
+				ended := make(chan error, 1)
+				go func() { ended <- w.stopped() }()
+				w.await("the job to be removed", func() bool { return len(w.jobs()) == 0 })
+				select {
+				case err := <-ended:
+					t.Fatalf("it counts as stopped while %q are there: %v", w.podsOf("aaaa1111"), err)
+				default:
+				}
+				w.hold("[]")
+				if err := <-ended; err != nil {
 					t.Fatal(err)
 				}
-			}
-		}
-		hold(`["example.com/still-writing"]`)
-		ended := make(chan error, 1)
-		go func() { ended <- w.stopped() }()
-		w.await("the job to be removed", func() bool { return len(w.jobs()) == 0 })
-		select {
-		case err := <-ended:
-			t.Fatalf("it counts as stopped while %q are there: %v", w.podsOf("aaaa1111"), err)
-		default:
-		}
-		hold("[]")
-		if err := <-ended; err != nil {
-			t.Fatal(err)
-		}
-		if pods := w.podsOf("aaaa1111"); len(pods) > 0 {
-			t.Errorf("pods %q are left", pods)
-		}
-	})
+				if pods := w.podsOf("aaaa1111"); len(pods) > 0 {
+					t.Errorf("pods %q are left", pods)
+				}
+			})
+		})
+	}
+}
+
+// TestAJobThatCannotBeFoundAnyMoreIsNotStopped: the operator may have taken the environment away while it ran.
+func TestAJobThatCannotBeFoundAnyMoreIsNotStopped(t *testing.T) {
+	t.Parallel()
+	w := simulated(t)
+	w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+	w.commit("aaaa1111", migrate("migrate", "forever", ""))
+	w.leaveJob()
+	w.environment = "elsewhere"
+	stop := w.task("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
+	if event, err := w.executor().Execute(w.context(), stop); err != nil || event != (pipeline.JobStopped{Stage: stageName, Attempt: 1}) {
+		t.Errorf("one that was never made: %#v, %v", event, err)
+	}
+	stop.Delivery.Stages[0].Begun = &pipeline.StartedJob{Name: w.jobs()[0]}
+	_, err := w.executor().Execute(w.context(), stop)
+	if f := w.permanent(err); f.Code != pipeline.ReasonNotAllowed {
+		t.Errorf("one that runs: %+v", f)
+	}
 }
 
 func TestAJobThatIsNoLongerSlipwaysIsNotStopped(t *testing.T) {
