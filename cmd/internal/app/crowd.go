@@ -8,12 +8,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How often wishes may make Slipway ask GitLab: each caller, and all together.
+// How often a second wishes may make Slipway ask GitLab: each caller, all whose token GitLab has not accepted yet, and all
+// together.
 const (
-	wishesEach      = 1 // a second
-	wishesAtOnce    = 5
-	wishesStrangers = 10 // a second, of all whose token GitLab has not accepted yet
+	wishesEach      = 5
+	wishesAtOnce    = 20
+	wishesStrangers = 20
+	strangersAtOnce = 50
 	wishesAll       = 50
+	allAtOnce       = 100
 	maxCallers      = 1000
 )
 
@@ -37,7 +40,7 @@ type caller struct {
 func newCrowd(now func() time.Time) *crowd {
 	return &crowd{
 		now: now, known: map[[sha256.Size]byte]*caller{}, strangers: map[string]*caller{},
-		unknown: rate.NewLimiter(wishesStrangers, wishesStrangers), total: rate.NewLimiter(wishesAll, wishesAll),
+		unknown: rate.NewLimiter(wishesStrangers, strangersAtOnce), total: rate.NewLimiter(wishesAll, allAtOnce),
 	}
 }
 
