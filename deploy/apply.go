@@ -110,6 +110,9 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err := w.where.within(set); err != nil {
 		return arrangement{}, err
 	}
+	if err := w.where.fenced(set); err != nil {
+		return arrangement{}, err
+	}
 	if err := e.pin(ctx, set); err != nil {
 		return arrangement{}, err
 	}

@@ -62,8 +62,8 @@ func (s *scene) finishMove(ctx context.Context) error {
 		if live == nil || selectorOf(live)[LabelVersion] == "" {
 			continue
 		}
-		if project := s.where.owner.stranger(live); project != "" {
-			return taken(o, project)
+		if who := s.where.owner.stranger(live); who != "" {
+			return taken(o, who)
 		}
 		if _, err := s.where.Cluster.Merge(ctx, g.Object, pin{version: selectorOf(live)[LabelVersion]}.change()); err != nil {
 			return err

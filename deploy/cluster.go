@@ -26,6 +26,8 @@ type Target struct {
 	Namespace string
 	// CRDs: the operator allows definitions of custom resources, which belong to the whole cluster.
 	CRDs bool
+	// Fence holds what is applied, where the environment is for reviews; nil anywhere else.
+	Fence *manifest.Fence
 }
 
 // Cluster is one namespace of a Kubernetes cluster. Its errors are *pipeline.Failure in words for people, or the

@@ -99,7 +99,7 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 	case pipeline.WatchJob:
 		event, err = e.watchRun(ctx, t, a)
 	case pipeline.StopJob:
-		err = e.stopJob(ctx, t, a)
+		event, err = e.stopJob(ctx, t, a)
 	case pipeline.StartPair:
 		event, err = e.startPair(ctx, t, a)
 	case pipeline.WeighPair:
@@ -159,6 +159,18 @@ func (e *Executor) recorded(ctx context.Context, r pipeline.Release) (manifest.S
 		return manifest.Set{}, refusal(pipeline.ReasonOther, "the recorded manifests of release "+r.ID+" can't be read", err)
 	}
 	return set, nil
+}
+
+// fenced refuses what a review may not bring. It holds what is about to be applied, by the rules of now: what is there
+// already may always be removed.
+func (p place) fenced(set manifest.Set) error {
+	if p.Fence == nil {
+		return nil
+	}
+	if err := p.Fence.Check(set, p.owner.Environment); err != nil {
+		return refusal(pipeline.ReasonNotAllowed, err.Error(), nil)
+	}
+	return nil
 }
 
 // within refuses objects that say that they belong to another namespace, or to the whole cluster.

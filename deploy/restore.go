@@ -26,6 +26,9 @@ func (e *Executor) restore(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	if err != nil {
 		return nil, err
 	}
+	if err := where.fenced(arr.set()); err != nil {
+		return nil, err
+	}
 	serving, err := e.takeBack(ctx, t, where, arr, a)
 	if err != nil {
 		return nil, err
@@ -70,15 +73,15 @@ func (e *Executor) free(ctx context.Context, where place, arr arrangement, from 
 		if live == nil {
 			continue
 		}
-		if project := where.owner.stranger(live); project != "" {
-			return taken(o, project)
+		if who := where.owner.stranger(live); who != "" {
+			return taken(o, who)
 		}
 	}
 	return nil
 }
 
-func taken(o manifest.Object, project string) error {
-	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s is delivered by the GitLab project with the number %s by now", o.Title(), project), nil)
+func taken(o manifest.Object, who string) error {
+	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s is delivered %s by now", o.Title(), who), nil)
 }
 
 // blueGreen tells that one of the releases is. One that was never recorded is what its stage says.

@@ -320,3 +320,13 @@ func TestOnlyGroupsThatMatterAreLookedUp(t *testing.T) {
 		t.Error("groups were looked up for a cancel")
 	}
 }
+
+func TestAJobThatTheOperatorDoesNotNameIsNotPlayed(t *testing.T) {
+	w := newWorld(t)
+	w.plan.JobNames = []string{"e2e-*"}
+	_, err := w.run(pipeline.PlayJob{Stage: "smoke", Attempt: 1})
+	f, ok := pipeline.AsFailure(err)
+	if !ok || f.Code != pipeline.ReasonNotAllowed || !f.Permanent || !f.Unchanged || !strings.Contains(f.Detail, `may not play the job "smoke`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -298,6 +298,7 @@ const (
 	PhaseReturning  Phase = "returning" // the traffic is being moved to the recorded release
 	PhaseClearing   Phase = "clearing"  // what was undone is being removed
 	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
+	PhaseStopping   Phase = "stopping"  // the pods of a Kubernetes Job are ending
 	PhaseRemoving   Phase = "removing"  // all that is in the environment is being removed
 	PhasePairing    Phase = "pairing"   // baseline and canary are being created
 	PhaseWarming    Phase = "warming"   // they run, and what they do is not judged yet

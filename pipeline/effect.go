@@ -105,7 +105,8 @@ type (
 		Attempt int        `json:"attempt"`
 		Job     StartedJob `json:"job"`
 	}
-	// StopJob removes a Kubernetes Job that nobody waits for any more. No outcome.
+	// StopJob removes a Kubernetes Job that nobody waits for any more, and waits until its pods
+	// have ended. Outcome: JobStopped.
 	StopJob struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
@@ -438,6 +439,8 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Measure:
 		return a.Stage, a.Attempt
 	case EndPair:
+		return a.Stage, a.Attempt
+	case StopJob:
 		return a.Stage, a.Attempt
 	case TearDown:
 		return a.Stage, a.Attempt

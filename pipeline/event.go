@@ -156,6 +156,11 @@ type (
 		Ran     Ran    `json:"ran"`
 		Detail  string `json:"detail,omitempty"` // why it did not pass, in words
 	}
+	// JobStopped: the Kubernetes Job that nobody waits for any more is gone, and its pods have ended.
+	JobStopped struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+	}
 	// Checked is what one run of a check saw.
 	Checked struct {
 		Stage   string `json:"stage"`
@@ -332,6 +337,7 @@ func (Switched) EventKind() string          { return "switched" }
 func (Retired) EventKind() string           { return "retired" }
 func (JobStarted) EventKind() string        { return "job-started" }
 func (JobRan) EventKind() string            { return "job-ran" }
+func (JobStopped) EventKind() string        { return "job-stopped" }
 func (Checked) EventKind() string           { return "checked" }
 func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
 func (NoticeSent) EventKind() string        { return "notice-sent" }
@@ -423,6 +429,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[JobStarted](data)
 	case "job-ran":
 		return decodeAs[JobRan](data)
+	case "job-stopped":
+		return decodeAs[JobStopped](data)
 	case "checked":
 		return decodeAs[Checked](data)
 	case "pipeline-seen":

@@ -15,8 +15,9 @@ const (
 	ciMissingFor  = 2 * time.Minute  // until a commit without CI pipeline is given up
 	ciPatience    = 24 * time.Hour
 	jobLookEvery  = 30 * time.Second
-	heartbeat     = time.Hour // a live aggregate is woken at least this often
-	maxRequests   = 20        // wishes that wait for their look-up
+	stopTimeout   = 15 * time.Minute // until pods that do not end are left alone
+	heartbeat     = time.Hour        // a live aggregate is woken at least this often
+	maxRequests   = 20               // wishes that wait for their look-up
 	maxDecisions  = 100
 	deployTimeout = 30 * time.Minute
 	jobTimeout    = time.Hour
@@ -139,6 +140,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.jobStarted(e)
 	case JobRan:
 		s.jobRan(e)
+	case JobStopped:
+		s.jobStopped(e)
 	case TornDown:
 		s.tornDown(e)
 	case Checked:

@@ -22,8 +22,9 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
-// Check applies the objects as a dry run. What another project's deliveries have brought is not for this one, whoever
-// lets them share a namespace: the cluster would see no conflict, because both come from Slipway.
+// Check applies the objects as a dry run. What another project's deliveries have brought, or this one's to another
+// environment, is not to be written over, whoever lets them share a namespace: the cluster would see no conflict, because
+// both come from Slipway.
 func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error {
 	defined := manifest.Defined(objects)
 	var known, tried []manifest.Object
@@ -68,7 +69,7 @@ func isUnknownKind(err error) bool {
 	return ok && meta.IsNoMatchError(failure.Err)
 }
 
-// ours refuses an object that exists and is another project's.
+// ours refuses an object that exists and is another project's, or another environment's.
 func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
 	resource, mapping, err := n.resource(ctx, o)
 	if err != nil {
@@ -85,16 +86,15 @@ func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
 			verb: "get", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o), from: o.From,
 		})
 	}
-	its, mine := live.GetLabels(), o.GetLabels()
-	if its[deploy.LabelManagedBy] == deploy.Manager && its[deploy.LabelProject] != "" && its[deploy.LabelProject] != mine[deploy.LabelProject] {
-		where := "has the same namespace"
-		if o.DefinesKind() {
-			where = "defines it for the whole cluster"
-		}
-		return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered by the GitLab project with the number %s, which %s",
-			place(o.From), o.Title(), its[deploy.LabelProject], where), nil)
+	who := deploy.Stranger(o.GetLabels(), live)
+	if who == "" {
+		return nil
 	}
-	return nil
+	where := "has the same namespace"
+	if o.DefinesKind() {
+		where = "defines it for the whole cluster"
+	}
+	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered %s, which %s", place(o.From), o.Title(), who, where), nil)
 }
 
 // withoutDryRun tells that an admission webhook can't take part in a dry run.

@@ -36,6 +36,8 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.JobStarted{Stage: do.Stage, Attempt: do.Attempt, Job: do.Stage, UID: "uid-1"}, nil
 	case pipeline.WatchJob:
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage}}, nil
+	case pipeline.StopJob:
+		return pipeline.JobStopped(do), nil
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
 	case pipeline.StartPair:
@@ -70,7 +72,7 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.MessageSent{Channel: "C1", TS: "1.2", URL: "https://slack.example.com/1"}, nil
 	case pipeline.WriteDeployment:
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob, pipeline.StopEnvironment:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopEnvironment:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())

@@ -112,10 +112,8 @@ func (p people) GitLabUser(ctx context.Context, slackID string) (gitlab.Who, err
 type operator struct{ *config.Config }
 
 func (o operator) Defaults(project string) spec.Defaults {
-	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project)}
-	for _, s := range o.Sources {
-		d.Sources = append(d.Sources, s.Name)
-	}
+	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project), JobNames: o.JobNames(project), Sources: o.SourceNames(project)}
+	d.Channels, d.ChannelsHeld = o.ChannelNames(project)
 	if o.Slack != nil {
 		d.Channel = o.Slack.Channel
 	}
@@ -218,6 +216,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 type messages struct{ slack *slack.Client }
 
 func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if channel := noticeTo(t); channel != "" && !t.Plan.MayTell(channel) {
+		return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true,
+			Detail: "this project may send nothing to " + chatops.Line(channel, 100) + "; an operator can allow it with slack.channels"}
+	}
 	if m.slack == nil {
 		where := t.Plan.Channel
 		if do, ok := t.Effect.Do.(pipeline.SendNotice); ok {
@@ -226,6 +228,22 @@ func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		return nil, &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: "the operator has not set Slack up, so nobody was told in " + where}
 	}
 	return m.slack.Execute(ctx, t)
+}
+
+// noticeTo is the channel of a notify stage, "" for all else.
+func noticeTo(t *pipeline.Task) string {
+	do, ok := t.Effect.Do.(pipeline.SendNotice)
+	if !ok {
+		return ""
+	}
+	def, _ := t.Plan.Stage(do.Stage)
+	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
+		def = *st.Resolved
+	}
+	if def.Notify == nil {
+		return ""
+	}
+	return def.Notify.Channel
 }
 
 // answers go back the way that the request came.

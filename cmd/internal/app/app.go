@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
@@ -100,7 +99,7 @@ func (a *App) buildServer() error {
 		return err
 	}
 	o := handlers.Options{Hooks: intake, Health: a, Logger: a.log, Wishes: &wishes{
-		cfg: cfg, gitlab: a.gitlab, store: a.store, inbox: a.engine, calls: a.calls, limit: rate.NewLimiter(5, 20), log: a.log,
+		cfg: cfg, gitlab: a.gitlab, store: a.store, inbox: a.engine, calls: a.calls, crowd: newCrowd(time.Now), log: a.log,
 	}}
 	if a.slack != nil {
 		in, err := slack.NewInteractions(a.slack, deliverer{a})

@@ -80,3 +80,28 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 		})
 	}
 }
+
+func TestACheckAsksTheSourcesOfThisMoment(t *testing.T) {
+	for projects, says := range map[string]string{"shop/*": "", "bank/*": "does not let this project ask the metrics source numbers any more"} {
+		cfg := &config.Config{Sources: []config.Source{{Name: "numbers", Projects: []string{projects}}}}
+		plan := &pipeline.Plan{Project: pipeline.Project{Path: "shop/api"}, Stages: []pipeline.Stage{
+			{Name: "look", Checks: []pipeline.Check{{Name: "errors", Metric: &pipeline.MetricCheck{Source: "numbers"}}}},
+		}}
+		next := &deployed{}
+		_, err := (&ruled{cfg: cfg, next: next}).Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.RunCheck{Stage: "look", Check: "errors"}}})
+		if (says == "") != (next.n == 1) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("for %s: got %v, asked %d times", projects, err, next.n)
+		}
+	}
+}
+
+func TestANoticeGoesToChannelsOfThePlanOnly(t *testing.T) {
+	plan := &pipeline.Plan{Channels: []string{"#shop"}, ChannelsHeld: true, Stages: []pipeline.Stage{{Name: "tell", Notify: &pipeline.Notify{Channel: "#shop"}}}}
+	task := &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.SendNotice{Stage: "tell"}}}
+	for channel, says := range map[string]string{"#shop": "has not set Slack up", "#board": "this project may send nothing to #board"} {
+		task.Delivery.Stages = []pipeline.StageState{{Name: "tell", Resolved: &pipeline.Stage{Name: "tell", Notify: &pipeline.Notify{Channel: channel}}}}
+		if _, err := (&messages{}).Execute(t.Context(), task); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v, want %q", channel, err, says)
+		}
+	}
+}

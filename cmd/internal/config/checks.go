@@ -20,7 +20,8 @@ type Checks struct {
 // Source is a system that keeps measurements, for the checks that compare a metric. One of
 // its kinds is set.
 type Source struct {
-	Name       string      `yaml:"name"` // what pipeline files call it
+	Name       string      `yaml:"name"`     // what pipeline files call it
+	Projects   []string    `yaml:"projects"` // whose checks may ask it; without one all projects'
 	Prometheus *Prometheus `yaml:"prometheus"`
 }
 
@@ -52,6 +53,9 @@ func (c *Config) checkChecks() error {
 			return fmt.Errorf("metrics_sources[%d]: prometheus is required; other kinds are not known", i)
 		}
 		seen[s.Name] = true
+		if err := checkEach(s.Projects); err != nil {
+			return fmt.Errorf("metrics_sources[%d].projects: %w", i, err)
+		}
 		if err := s.Prometheus.check(); err != nil {
 			return fmt.Errorf("metrics_sources[%d].prometheus%w", i, err)
 		}
