@@ -63,6 +63,7 @@ type Options struct {
 // WeighPair and EndPair.
 type Executor struct {
 	Options
+	attendance attendance
 }
 
 // New checks the options.
@@ -118,7 +119,8 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 // place is where a task works, and whose its objects are.
 type place struct {
 	Target
-	owner Owner
+	owner     Owner
+	attending *attending // nil if nothing is kept under watch
 }
 
 func (e *Executor) place(ctx context.Context, t *pipeline.Task, environment string, r pipeline.Release) (place, error) {
@@ -126,9 +128,8 @@ func (e *Executor) place(ctx context.Context, t *pipeline.Task, environment stri
 	if err != nil {
 		return place{}, err
 	}
-	return place{Target: target, owner: Owner{
-		Project: t.Delivery.Project.ID, Environment: environment, Delivery: r.Delivery, Release: r.ID, SHA: r.SHA,
-	}}, nil
+	owner := Owner{Project: t.Delivery.Project.ID, Environment: environment, Delivery: r.Delivery, Release: r.ID, SHA: r.SHA}
+	return place{Target: target, owner: owner, attending: e.attending(owner.Project, environment)}, nil
 }
 
 // definition is the stage as it was resolved, or as the plan has it.

@@ -378,6 +378,18 @@ type Task struct {
 	// Progress hands an interim event to the delivery. It never blocks for long and may
 	// drop what comes too fast.
 	Progress func(Event)
+	// Moved tells that the traffic has been moved, where that is what the effect is for: what tells people of it waits
+	// until then. It is nil where nobody waits.
+	Moved func()
+}
+
+// MovesTraffic tells of actions that begin with moving traffic. Nothing that can wait comes before them.
+func MovesTraffic(a Action) bool {
+	switch a.(type) {
+	case Switch, Restore:
+		return true
+	}
+	return false
 }
 
 // Failure is an error with what follows from it.

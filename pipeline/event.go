@@ -116,6 +116,8 @@ type (
 		// blue-green release takes over from it, and it can have the traffic back. "" if
 		// there is none.
 		Adopted string `json:"adopted,omitempty"`
+		// Alone: nothing of an earlier release is left beside it, so there is nothing to retire.
+		Alone bool `json:"alone,omitempty"`
 	}
 	// RolledOut ends a watch well: everything runs and is available.
 	RolledOut struct {

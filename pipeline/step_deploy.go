@@ -230,7 +230,7 @@ func (s *stepper) applied(e Applied) {
 	if st == nil || st.Phase != PhaseApplying {
 		return
 	}
-	st.Release, st.Phase, st.Progress = &e.Release, PhaseObserving, ""
+	st.Release, st.Alone, st.Phase, st.Progress = &e.Release, e.Alone, PhaseObserving, ""
 	if st.Previous == nil && e.Adopted != "" {
 		st.Adopted = e.Adopted
 	}

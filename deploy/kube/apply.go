@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +47,9 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 			tried = append(tried, o)
 		}
 	}
+	var strangers error
+	var looking sync.WaitGroup
+	looking.Go(func() { _, strangers = each(known, func(o manifest.Object) error { return n.ours(ctx, o) }) })
 	_, err := each(tried, func(o manifest.Object) error {
 		_, _, err := n.patch(ctx, o, dryRun())
 		if withoutDryRun(err) {
@@ -52,11 +57,8 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	_, err = each(known, func(o manifest.Object) error { return n.ours(ctx, o) })
-	return err
+	looking.Wait()
+	return cmp.Or(err, strangers)
 }
 
 func dryRun() metav1.PatchOptions {

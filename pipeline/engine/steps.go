@@ -79,9 +79,13 @@ func (e *Engine) step(ctx context.Context, c store.Claim) {
 		commit, change, err = e.stepDelivery(ctx, c)
 	}
 	if err == nil {
+		e.rush.begin(change.moves)
 		if err = e.o.Store.Commit(ctx, commit); err != nil && !errors.Is(err, store.ErrFenced) && !errors.Is(err, store.ErrConflict) {
 			e.healthy(err)
 		}
+	}
+	if err != nil {
+		e.rush.end(change.moves...)
 	}
 	switch {
 	case err == nil:
@@ -269,6 +273,9 @@ func (b *builder) add(ev pipeline.Event, effects []pipeline.Effect) error {
 			}
 			b.commit.Effects = append(b.commit.Effects, stored)
 			b.change.Effects++
+			if pipeline.MovesTraffic(f.Do) {
+				b.change.moves = append(b.change.moves, store.EffectID{Of: b.commit.ID, Key: f.Key})
+			}
 		}
 	}
 	return nil

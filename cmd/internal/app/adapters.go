@@ -177,6 +177,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
+	a.deployer = deployer
 	checker, err := a.checks(deployer)
 	if err != nil {
 		return nil, err
@@ -191,12 +192,15 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
 				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
-		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
+		// On their own, so that nobody's way back waits for other people's deploys.
+		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
+			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}}},
 	}
@@ -207,7 +211,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 		Actions: []pipeline.Action{pipeline.RunCheck{}},
 	})
 	return append(pools, engine.Pool{
-		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
 		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.SendNotice{}},
 	}), nil
 }
