@@ -143,6 +143,7 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err := w.where.fenced(set); err != nil {
 		return arrangement{}, err
 	}
+	pinTested(set, a.Images)
 	if err := e.pin(ctx, set); err != nil {
 		return arrangement{}, err
 	}

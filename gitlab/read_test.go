@@ -269,6 +269,28 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 	}
 }
 
+// The question about a canary is answered by those whom the file names, and the operator's rule for its environment.
+func TestAnswersAboutACanaryAreLookedUpAsOthers(t *testing.T) {
+	w := newWorld(t)
+	for _, group := range []string{"shop/maintainers", "sre"} {
+		if group == "shop/maintainers" {
+			must(t, w.g.AddGroupMember("shop", w.users["bob"], gitlabsim.Owner))
+		}
+		_, err := w.g.AddGroup(group)
+		must(t, err)
+		must(t, w.g.AddGroupMember(group, w.bot, gitlabsim.Guest))
+		must(t, w.g.AddGroupMember(group, w.users["bob"], gitlabsim.Developer))
+	}
+	w.plan.Stages[2] = pipeline.Stage{Name: "go-live", Kind: pipeline.KindCanary, Canary: &pipeline.Canary{
+		Environment: "production", Question: &pipeline.Judgement{Rule: policy.Rule{Approvers: []string{"group:shop/maintainers"}}},
+	}}
+	w.set("go-live", pipeline.StageAsking)
+	p := w.must(pipeline.Identify{Request: w.command("bob", "@slipway approve")}).(pipeline.Identified).Person
+	if groups := slices.Sorted(slices.Values(p.Groups)); !slices.Equal(groups, []string{"shop/maintainers", "sre"}) {
+		t.Errorf("looked up were %q", groups)
+	}
+}
+
 func TestAGroupThatSlipwayCannotSeeIsSaid(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.g.AddGroup("shop/maintainers")

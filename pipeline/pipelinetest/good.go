@@ -43,7 +43,7 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 	case pipeline.StartPair:
 		return pipeline.Paired{Stage: do.Stage, Attempt: do.Attempt, Pair: w.pair(p.Of, do)}, nil
 	case pipeline.WeighPair:
-		return pipeline.Weighed{Stage: do.Stage, Attempt: do.Attempt, Weight: do.Weight}, nil
+		return pipeline.Weighed(do), nil
 	case pipeline.Measure:
 		return Samples(w.Plan(p.Of), do, Same), nil
 	case pipeline.EndPair:

@@ -182,6 +182,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, err
 	}
+	analyser, err := a.analyses(deployer)
+	if err != nil {
+		return nil, err
+	}
 	pools := []engine.Pool{
 		{Name: "load", Executor: loader, Size: 8, Timeout: 2 * time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.LoadPlan{}}},
@@ -197,12 +201,16 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{},
+				pipeline.WeighPair{}, pipeline.EndPair{}}},
 		// On their own, so that nobody's way back waits for other people's deploys.
 		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
-			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}}},
+			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
+		// The core waits for a look for ten minutes at most.
+		{Name: "analyse", Executor: analyser, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
+			Actions: []pipeline.Action{pipeline.Measure{}}},
 	}
 	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
 	// because a release on standby must not wait for other people's Jobs to be checked.

@@ -12,7 +12,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
-// ruled holds a deploy, or a Kubernetes Job, against the operator's rules of this moment before it is applied: the
+// ruled holds a deploy, a canary or a Kubernetes Job against the operator's rules of this moment before it is applied: the
 // plan, and the answers that were given under it, may be from before they were tightened. A
 // rollback goes on, because it brings back what was allowed then.
 type ruled struct {
@@ -60,7 +60,7 @@ func touched(t *pipeline.Task) []string {
 		return nil
 	}
 	switch do := t.Effect.Do.(type) {
-	case pipeline.Apply, pipeline.RunJob:
+	case pipeline.Apply, pipeline.RunJob, pipeline.StartPair:
 		return []string{def.Environment()}
 	case pipeline.RunCheck:
 		for _, c := range def.Checks {

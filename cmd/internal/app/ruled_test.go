@@ -64,7 +64,10 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			plan := &pipeline.Plan{
 				Project: pipeline.Project{Path: "shop/api", DefaultBranch: "main"}, MergeRequest: pipeline.MergeRequest{TargetBranch: "main"},
-				Stages:       []pipeline.Stage{{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}}},
+				Stages: []pipeline.Stage{
+					{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}},
+					{Name: "canary", Kind: pipeline.KindCanary, Canary: &pipeline.Canary{Environment: "production"}},
+				},
 				Environments: map[string]pipeline.EnvironmentRules{"production": c.then},
 			}
 			next := &deployed{}
@@ -74,8 +77,14 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 			if refused != (c.says != "") || refused && (!strings.Contains(f.Detail, c.says) || !f.Permanent || !f.Unchanged) || refused == (next.n == 1) {
 				t.Errorf("got %v, applied %d times", err, next.n)
 			}
-			if _, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.Restore{Stage: "go"}}}); err != nil {
-				t.Errorf("a rollback is refused: %v", err)
+			_, err = x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.StartPair{Stage: "canary", Attempt: 1}}})
+			if f, also := pipeline.AsFailure(err); also != refused || also && !strings.Contains(f.Detail, c.says) {
+				t.Errorf("a canary: %v", err)
+			}
+			for _, back := range []pipeline.Action{pipeline.Restore{Stage: "go"}, pipeline.EndPair{Stage: "canary"}} {
+				if _, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: back}}); err != nil {
+					t.Errorf("%s is refused: %v", back.ActionKind(), err)
+				}
 			}
 		})
 	}
