@@ -55,8 +55,10 @@ type Config struct {
 	Triggers     []Trigger     `yaml:"triggers"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
-	Registries   []Registry    `yaml:"registries"`
-	Keep         Keep          `yaml:"keep"`
+	// MetricTemplates are metrics that pipeline files use by name.
+	MetricTemplates map[string]MetricTemplate `yaml:"metric_templates"`
+	Registries      []Registry                `yaml:"registries"`
+	Keep            Keep                      `yaml:"keep"`
 }
 
 // Log says how to log.
@@ -162,6 +164,7 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 	for _, s := range all.Sources { // pipeline files name them
 		c.Sources = append(c.Sources, Source{Name: s.Name})
 	}
+	c.MetricTemplates = all.MetricTemplates
 	if all.Slack != nil {
 		c.Slack = &Slack{Channel: all.Slack.Channel}
 	}
@@ -172,6 +175,9 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 		return nil, err
 	}
 	c.setDefaults()
+	if err := c.checkTemplates(); err != nil {
+		return nil, err
+	}
 	return &c, c.checkPlaces()
 }
 
@@ -210,6 +216,7 @@ func (c *Config) setDefaults() {
 	if c.Keep.Days == 0 {
 		c.Keep.Days = 90
 	}
+	c.setTemplateDefaults()
 	c.URL = strings.TrimRight(c.URL, "/")
 	c.GitLab.URL = strings.TrimRight(c.GitLab.URL, "/")
 	for _, cl := range c.Clusters {
@@ -249,6 +256,12 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkChecks(); err != nil {
+		return err
+	}
+	if err := c.checkSources(); err != nil {
+		return err
+	}
+	if err := c.checkTemplates(); err != nil {
 		return err
 	}
 	if err := c.checkRegistries(); err != nil {
