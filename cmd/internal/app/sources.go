@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,7 +45,7 @@ func metricsSource(s config.Source) (sampler, error) {
 	limits := wire.Limits{PerSecond: s.PerSecond}
 	var made measured.Sampler
 	var err error
-	probe := ""
+	var probe string
 	switch {
 	case s.Prometheus != nil:
 		p := s.Prometheus
@@ -80,7 +81,7 @@ func metricsSource(s config.Source) (sampler, error) {
 func hostedSource(s config.Source, limits wire.Limits) (sampler, error) {
 	var made measured.Sampler
 	var err error
-	probe := ""
+	var probe string
 	switch {
 	case s.InfluxDB != nil:
 		i := s.InfluxDB
@@ -110,7 +111,7 @@ func hostedSource(s config.Source, limits wire.Limits) (sampler, error) {
 			Token: w.Token.Reveal(), Username: w.Username, Password: w.Password.Reveal(), Headers: revealed(w.Headers), Limits: limits,
 		})
 	default:
-		return sampler{}, fmt.Errorf("its kind is not known")
+		return sampler{}, errors.New("its kind is not known")
 	}
 	return sampler{made, probe}, err
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -318,9 +319,9 @@ func (d *Dynatrace) check() error {
 
 func (w *Web) check() error {
 	switch {
-	case w.Method != "" && w.Method != "GET" && w.Method != "POST":
+	case w.Method != "" && w.Method != http.MethodGet && w.Method != http.MethodPost:
 		return fmt.Errorf(".method: %q is not GET or POST", w.Method)
-	case w.Method == "GET" && w.Body != "":
+	case w.Method == http.MethodGet && w.Body != "":
 		return errors.New(".body: a GET has none")
 	case !strings.HasPrefix(w.Values, "/"):
 		return fmt.Errorf(".values: %q is not a path such as /data/*/value", w.Values)

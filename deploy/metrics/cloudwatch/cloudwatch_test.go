@@ -87,7 +87,9 @@ func getMetricData(w metricstest.World, r *http.Request, body []byte) (metricste
 	case in.ScanBy != "TimestampAscending" || len(in.MetricDataQueries) != 1:
 		return metricstest.Reply{}, fmt.Errorf("the request is %s", body)
 	}
-	if q := in.MetricDataQueries[0]; !(q.Expression == insights && q.Period == 60) && !(q.MetricStat.Stat == "Sum" && q.MetricStat.Period == 60) {
+	q := in.MetricDataQueries[0]
+	text, stat := q.Expression == insights && q.Period == 60, q.MetricStat.Stat == "Sum" && q.MetricStat.Period == 60
+	if !text && !stat {
 		return metricstest.Reply{}, fmt.Errorf("the query is %+v", q)
 	}
 	begins := metricstest.Begins(time.Unix(in.StartTime, 0), time.Unix(in.EndTime, 0), time.Minute)

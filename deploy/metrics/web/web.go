@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -141,8 +142,8 @@ func (s *Source) question(r metrics.Range) wire.Question {
 // filled are the placeholders' values.
 func filled(r metrics.Range) map[string]string {
 	values := map[string]string{
-		"$start": fmt.Sprint(r.Start.Unix()), "$end": fmt.Sprint(r.End.Unix()), "$step": wire.Seconds(r.Step),
-		"$start_ms": fmt.Sprint(r.Start.UnixMilli()), "$end_ms": fmt.Sprint(r.End.UnixMilli()), "$step_ms": fmt.Sprint(r.Step.Milliseconds()),
+		"$start": strconv.FormatInt(r.Start.Unix(), 10), "$end": strconv.FormatInt(r.End.Unix(), 10), "$step": wire.Seconds(r.Step),
+		"$start_ms": wire.Millis(r.Start), "$end_ms": wire.Millis(r.End), "$step_ms": strconv.FormatInt(r.Step.Milliseconds(), 10),
 		"$start_iso": r.Start.UTC().Format(time.RFC3339), "$end_iso": r.End.UTC().Format(time.RFC3339),
 	}
 	values["$query"] = wire.Fill(r.Query, values)

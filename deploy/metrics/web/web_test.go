@@ -140,16 +140,16 @@ func TestValuesAndTimesAreFound(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for want, o := range map[string]Options{
-		"path of the values":             {URL: "http://a"},
-		"path of the times":              {URL: "http://a", Values: "/v", Times: "t"},
-		"GET or POST":                    {URL: "http://a", Values: "/v", Method: "PUT"},
-		"a GET has no body":              {URL: "http://a", Values: "/v", Method: "GET", Body: "{}"},
-		"begin or the end":               {URL: "http://a", Values: "/v", Stamps: "middle"},
-		"exclude each other":             {URL: "http://a", Values: "/v", Token: "t", Username: "ada"},
-		"no JSON":                        {URL: "http://a", Values: "/v", Body: `{"q": $query}`},
-		"placeholder in its host":        {URL: "http://$query/", Values: "/v"},
-		"a password":                     {URL: "http://ada:pw@a/", Values: "/v"},
-		"is not an http or https addres": {URL: "ftp://a/", Values: "/v"},
+		"path of the values":      {URL: "http://a"},
+		"path of the times":       {URL: "http://a", Values: "/v", Times: "t"},
+		"GET or POST":             {URL: "http://a", Values: "/v", Method: "PUT"},
+		"a GET has no body":       {URL: "http://a", Values: "/v", Method: "GET", Body: "{}"},
+		"begin or the end":        {URL: "http://a", Values: "/v", Stamps: "middle"},
+		"exclude each other":      {URL: "http://a", Values: "/v", Token: "t", Username: "ada"},
+		"no JSON":                 {URL: "http://a", Values: "/v", Body: `{"q": $query}`},
+		"placeholder in its host": {URL: "http://$query/", Values: "/v"},
+		"a password":              {URL: "http://ada:pw@a/", Values: "/v"},
+		"is not an http or https": {URL: "ftp://a/", Values: "/v"},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "pw@") {
 			t.Errorf("got %v, want %q", err, want)
