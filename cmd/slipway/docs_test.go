@@ -81,6 +81,18 @@ func TestConfigurationsInTheDocsAreRight(t *testing.T) {
 	}
 }
 
+func TestMetricsSourcesInTheDocsAreRight(t *testing.T) {
+	t.Parallel()
+	base := snippets(t, "README.md", "environments:")[0]
+	sources := snippets(t, "docs/metrics.md", "metrics_sources:")
+	for _, text := range append(sources, sources[0]+snippets(t, "docs/metrics.md", "metric_templates:")[0]) {
+		file := write(t, "slipway.yml", withSecrets(t, base+strings.ReplaceAll(text, "${AWS_ACCESS_KEY_ID}", "AKIDEXAMPLE")))
+		if out, code := slipway(t, "", "config", "check", "-c", file); code != 0 || !strings.HasSuffix(out, "\nok\n") {
+			t.Errorf("%s: exit %d and\n%s", text, code, out)
+		}
+	}
+}
+
 func TestPipelineFilesInTheDocsAreRight(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"README.md", "docs/pipeline-file.md", "docs/review.md"} {

@@ -56,8 +56,10 @@ type Config struct {
 	Jobs         []Jobs        `yaml:"jobs"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
-	Registries   []Registry    `yaml:"registries"`
-	Keep         Keep          `yaml:"keep"`
+	// MetricTemplates are metrics that pipeline files use by name.
+	MetricTemplates map[string]MetricTemplate `yaml:"metric_templates"`
+	Registries      []Registry                `yaml:"registries"`
+	Keep            Keep                      `yaml:"keep"`
 }
 
 // Log says how to log.
@@ -165,6 +167,7 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 	for _, s := range all.Sources { // pipeline files name them
 		c.Sources = append(c.Sources, Source{Name: s.Name, Projects: s.Projects})
 	}
+	c.MetricTemplates = all.MetricTemplates
 	if all.Slack != nil {
 		c.Slack = &Slack{Channel: all.Slack.Channel, Channels: all.Slack.Channels}
 	}
@@ -175,6 +178,9 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 		return nil, err
 	}
 	c.setDefaults()
+	if err := c.checkTemplates(); err != nil {
+		return nil, err
+	}
 	return &c, c.checkPlaces()
 }
 
@@ -213,6 +219,7 @@ func (c *Config) setDefaults() {
 	if c.Keep.Days == 0 {
 		c.Keep.Days = 90
 	}
+	c.setTemplateDefaults()
 	c.URL = strings.TrimRight(c.URL, "/")
 	c.GitLab.URL = strings.TrimRight(c.GitLab.URL, "/")
 	for _, cl := range c.Clusters {
@@ -252,6 +259,12 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.checkChecks(); err != nil {
+		return err
+	}
+	if err := c.checkSources(); err != nil {
+		return err
+	}
+	if err := c.checkTemplates(); err != nil {
 		return err
 	}
 	if err := c.checkRegistries(); err != nil {
