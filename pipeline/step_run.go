@@ -120,3 +120,37 @@ func (s *stepper) noticeSent(e NoticeSent) {
 	st.Job.URL = e.URL
 	s.worked(st, s.d.definition(s.plan, st), Reason{Code: ReasonDone})
 }
+
+func (s *stepper) jobChanged(e JobChanged) {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		if st.Job.ID != 0 && st.Job.ID == e.Job.ID && st.working() && s.d.definition(s.plan, st).Kind == KindJob {
+			s.lookAtJob(st)
+		}
+	}
+}
+
+func (s *stepper) lookAtJob(st *StageState) {
+	st.Looks++
+	st.LookAt = s.now.Add(jobLookEvery)
+	s.emitLatest(stageKey(st, fmt.Sprintf("look/%d", st.Looks)), "job/"+st.Name, LookAtJob{Stage: st.Name, Attempt: st.Attempt, Job: st.Job.ID})
+}
+
+func (s *stepper) jobSeen(e JobSeen) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || !st.working() || s.d.definition(s.plan, st).Kind != KindJob {
+		return
+	}
+	st.Job, st.Progress = e.Job, e.Job.Status
+	def := s.d.definition(s.plan, st)
+	switch e.Job.Status {
+	case "success":
+		s.worked(st, def, Reason{Code: ReasonDone})
+	case "failed", "canceled", "skipped":
+		s.fail(st, Reason{Code: ReasonJobFailed, What: def.Job.Name, Detail: "its status is " + e.Job.Status}, true)
+	default:
+		if st.LookAt.IsZero() || s.due(st.LookAt) {
+			st.LookAt = s.now.Add(jobLookEvery)
+		}
+	}
+}
