@@ -95,6 +95,7 @@ bench: ## Run the benchmarks and print medians with benchstat (COUNT=6, minutes)
 bench-cluster: controlplane ## Measure the whole program on the real control plane, with its floor (ROUNDS=9, minutes)
 	@uptime
 	go test -run '^$$' -bench 'BlueGreen|NextStep|TwoHundred' -benchtime $(or $(ROUNDS),9)x -timeout 60m ./cmd/slipway
+	go test -run '^$$' -bench Idle -benchtime 1x -timeout 30m ./cmd/slipway
 	@uptime
 
 .PHONY: golden

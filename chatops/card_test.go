@@ -53,6 +53,7 @@ func TestStagesSaySomethingOnlyIfThereIsSomething(t *testing.T) {
 		{"queued", pipeline.StageView{Status: pipeline.StageQueued, Reason: "waiting for staging"}, "waiting for staging"},
 		{"failed without a reason", pipeline.StageView{Status: pipeline.StageFailed, Word: "failed"}, "failed"},
 		{"rolled back", pipeline.StageView{Status: pipeline.StageRolledBack, Reason: "it crashed", Previous: "1a2b3c4d"}, "it crashed; 1a2b3c4d runs again"},
+		{"not rolled back, and replaced since", pipeline.StageView{Status: pipeline.StageFailed, Reason: "the rollback failed", ReplacedBy: "!13 (9c1d2e3f)"}, "the rollback failed; replaced by !13 (9c1d2e3f)"},
 		{"skipped", pipeline.StageView{Status: pipeline.StageSkipped, Reason: "its condition is not met"}, "skipped, because its condition is not met"},
 		{"a question that was answered", pipeline.StageView{Name: "go-live", Status: pipeline.StageSucceeded}, ""},
 		{"asking whether to roll back", pipeline.StageView{Kind: pipeline.KindDeploy, Status: pipeline.StageAsking, Reason: "it crashed"}, "it crashed"},

@@ -24,6 +24,9 @@ func note(s pipeline.StageView) (Note, bool) {
 		n.Text = firstOf(reason, "waiting for its turn")
 	case pipeline.StageFailed, pipeline.StageRolledBack, pipeline.StageExpired:
 		n.Text = firstOf(reason, s.Word)
+		if s.ReplacedBy != "" {
+			n.Text += "; replaced by " + Line(s.ReplacedBy, maxLabel)
+		}
 		if s.Previous != "" && s.Status == pipeline.StageRolledBack {
 			n.Text += "; " + s.Previous + " runs again"
 		}

@@ -26,7 +26,7 @@ func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply
 	}
 	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", w.where.Name, "namespace", w.where.Namespace, "release", w.release.ID, "objects", w.release.Objects)
-	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release, Adopted: adopted}, nil
+	return pipeline.Applied{Stage: a.Stage, Attempt: a.Attempt, Release: w.release, Adopted: adopted, Alone: w.alone}, nil
 }
 
 // applyAll also tells what the release takes over from, "" if from nothing, or from a release.
@@ -46,8 +46,35 @@ func (e *Executor) applyAll(ctx context.Context, t *pipeline.Task, a pipeline.Ap
 	if err := w.where.Cluster.Check(ctx, trial); err != nil {
 		return "", err
 	}
-	w.applied, err = s.bringUp(ctx, false)
-	return s.adopts(), err
+	if err := w.recorded(); err != nil {
+		return "", err
+	}
+	if w.applied, err = s.bringUp(ctx, false); err != nil {
+		return "", err
+	}
+	w.alone = e.alone(ctx, t, a, w, s)
+	return s.adopts(), nil
+}
+
+// record keeps the release's set while the cluster is being asked.
+func (e *Executor) record(ctx context.Context, w *application, data []byte) {
+	type kept struct {
+		ref string
+		err error
+	}
+	done := make(chan kept, 1)
+	go func() {
+		ref, err := e.Blobs.PutBlob(ctx, data)
+		done <- kept{ref, err}
+	}()
+	w.recorded = func() error {
+		k := <-done
+		if k.err != nil {
+			return fmt.Errorf("record the manifests of release %s: %w", w.release.ID, k.err)
+		}
+		w.release.Manifests = k.ref
+		return nil
+	}
 }
 
 // application is one try to apply a release.
@@ -56,6 +83,9 @@ type application struct {
 	where   place
 	objects []manifest.Object // nil until they are known
 	applied int
+	alone   bool // Retire will have nothing to do
+	// recorded waits until the release's set is kept. Nothing is changed before.
+	recorded func() error
 }
 
 // failure says whether the release has changed nothing, which spares the environment a rollback.
@@ -90,7 +120,7 @@ func carry(ctx context.Context, cluster Cluster, objects []manifest.Object, rele
 	return false, nil
 }
 
-// prepare finds out what is to be applied where, and records it.
+// prepare finds out what is to be applied where, and begins to record it.
 func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.Apply, w *application) (arrangement, error) {
 	stage, err := definition(t, a.Stage)
 	if err != nil {
@@ -110,6 +140,10 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err := w.where.within(set); err != nil {
 		return arrangement{}, err
 	}
+	if err := w.where.fenced(set); err != nil {
+		return arrangement{}, err
+	}
+	pinTested(set, a.Images)
 	if err := e.pin(ctx, set); err != nil {
 		return arrangement{}, err
 	}
@@ -126,9 +160,7 @@ func (e *Executor) prepare(ctx context.Context, t *pipeline.Task, a pipeline.App
 	if err != nil {
 		return arrangement{}, err
 	}
-	if r.Manifests, err = e.Blobs.PutBlob(ctx, data); err != nil {
-		return arrangement{}, fmt.Errorf("record the manifests of release %s: %w", r.ID, err)
-	}
+	e.record(ctx, w, data)
 	r.Objects, r.Replicas, r.Images = len(set.Objects), set.Replicas(), imagesOf(set)
 	w.objects = arr.set().Objects
 	return arr, nil

@@ -62,8 +62,8 @@ func (s *scene) finishMove(ctx context.Context) error {
 		if live == nil || selectorOf(live)[LabelVersion] == "" {
 			continue
 		}
-		if project := s.where.owner.stranger(live); project != "" {
-			return taken(o, project)
+		if who := s.where.owner.stranger(live); who != "" {
+			return taken(o, who)
 		}
 		if _, err := s.where.Cluster.Merge(ctx, g.Object, pin{version: selectorOf(live)[LabelVersion]}.change()); err != nil {
 			return err
@@ -339,6 +339,9 @@ func (s *scene) routed(p part) (manifest.Object, error) {
 // available refuses to move traffic to Deployments whose pods are not all available.
 func (p place) available(ctx context.Context, deployments []part) error {
 	for _, d := range deployments {
+		if p.attending.shows(d.Object, allThere) {
+			continue
+		}
 		live, err := p.readDeployment(ctx, d.Object)
 		switch {
 		case err != nil:
@@ -346,12 +349,17 @@ func (p place) available(ctx context.Context, deployments []part) error {
 		case live == nil:
 			return refusal(pipeline.ReasonOther, d.Title()+" is gone, so it can't take the traffic", nil)
 		}
-		s := standDeployment(live)
-		if live.Status.ObservedGeneration < live.Generation || s.want == 0 || s.ready < s.want {
+		if s := standDeployment(live); !allThere(live) {
 			return &pipeline.Failure{Code: pipeline.ReasonOther, After: time.Second, Detail: fmt.Sprintf("traffic isn't moved to %s yet: %s", d.Title(), ofPods(s.ready, s.want))}
 		}
 	}
 	return nil
+}
+
+// allThere tells that a Deployment shall have pods, and that all of them are available.
+func allThere(d *appsv1.Deployment) bool {
+	s := standDeployment(d)
+	return d.Status.ObservedGeneration >= d.Generation && s.want > 0 && s.ready >= s.want
 }
 
 func (p place) readDeployment(ctx context.Context, o manifest.Object) (*appsv1.Deployment, error) {

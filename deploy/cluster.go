@@ -26,6 +26,8 @@ type Target struct {
 	Namespace string
 	// CRDs: the operator allows definitions of custom resources, which belong to the whole cluster.
 	CRDs bool
+	// Fence holds what is applied, where the environment is for reviews; nil anywhere else.
+	Fence *manifest.Fence
 }
 
 // Cluster is one namespace of a Kubernetes cluster. Its errors are *pipeline.Failure in words for people, or the
@@ -49,9 +51,20 @@ type Cluster interface {
 	// Watch tells how the workloads, or Jobs, are, now and whenever that changes, until the context ends. A picture that nobody
 	// has taken yet is replaced by a newer one. owner's labels are on the workloads.
 	Watch(ctx context.Context, workloads []manifest.Object, owner Owner) (<-chan Picture, error)
+	// Attend keeps the objects of a resource that a label selector selects under watch until the context ends.
+	Attend(ctx context.Context, resource schema.GroupVersionResource, selector string) Attended
 	// LogTail returns the last lines of a container's log, at most that many and 64 KiB. previous asks for the run before
 	// the current one.
 	LogTail(ctx context.Context, pod, container string, previous bool, lines int) ([]string, error)
+}
+
+// Attended is what a watch tells of some objects.
+type Attended interface {
+	// Now gives the objects as they were last told, which the caller doesn't change. live is false while that can't be
+	// relied on: before all of them were told, while the cluster doesn't answer, and before our own last write of one was.
+	Now() (objects []*unstructured.Unstructured, live bool)
+	// Changed holds a signal after every change, several changes being one signal. It is for one listener at a time.
+	Changed() <-chan struct{}
 }
 
 // Claim says which objects may be removed.

@@ -5,5 +5,6 @@
 // each); bluegreen.go (what a release's objects become, pure), gates.go (how Services stand before), bringup.go (what is
 // applied before the traffic moves), route.go (HTTPRoutes); rollout.go (is it rolled out?), trouble.go (why it never will
 // be), jobwatch.go (the same of Jobs); cluster.go (what is asked of a cluster; package kube answers), owner.go (the labels
-// by which Slipway knows its own).
+// by which Slipway knows its own). A canary stage's baseline and canary are in pair.go (what is done), pairplan.go,
+// pairparts.go and pairconfig.go (what they consist of), pairwatch.go, pairroute.go, pairend.go and pairhealth.go.
 package deploy

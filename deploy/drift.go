@@ -80,8 +80,8 @@ func Drift(ctx context.Context, in Comparer, namespace string, set manifest.Set,
 			found = append(found, this)
 			continue
 		}
-		if project := owner.stranger(live); project != "" {
-			this.object, this.Trouble = manifest.Object{}, "it is delivered by the GitLab project with the number "+project+" by now"
+		if who := owner.stranger(live); who != "" {
+			this.object, this.Trouble = manifest.Object{}, "it is delivered "+who+" by now"
 			found = append(found, this)
 			continue
 		}

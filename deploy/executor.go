@@ -63,6 +63,7 @@ type Options struct {
 // WeighPair and EndPair.
 type Executor struct {
 	Options
+	attendance attendance
 }
 
 // New checks the options.
@@ -99,7 +100,7 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 	case pipeline.WatchJob:
 		event, err = e.watchRun(ctx, t, a)
 	case pipeline.StopJob:
-		err = e.stopJob(ctx, t, a)
+		event, err = e.stopJob(ctx, t, a)
 	case pipeline.StartPair:
 		event, err = e.startPair(ctx, t, a)
 	case pipeline.WeighPair:
@@ -118,7 +119,8 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 // place is where a task works, and whose its objects are.
 type place struct {
 	Target
-	owner Owner
+	owner     Owner
+	attending *attending // nil if nothing is kept under watch
 }
 
 func (e *Executor) place(ctx context.Context, t *pipeline.Task, environment string, r pipeline.Release) (place, error) {
@@ -126,9 +128,8 @@ func (e *Executor) place(ctx context.Context, t *pipeline.Task, environment stri
 	if err != nil {
 		return place{}, err
 	}
-	return place{Target: target, owner: Owner{
-		Project: t.Delivery.Project.ID, Environment: environment, Delivery: r.Delivery, Release: r.ID, SHA: r.SHA,
-	}}, nil
+	owner := Owner{Project: t.Delivery.Project.ID, Environment: environment, Delivery: r.Delivery, Release: r.ID, SHA: r.SHA}
+	return place{Target: target, owner: owner, attending: e.attending(owner.Project, environment)}, nil
 }
 
 // definition is the stage as it was resolved, or as the plan has it.
@@ -159,6 +160,18 @@ func (e *Executor) recorded(ctx context.Context, r pipeline.Release) (manifest.S
 		return manifest.Set{}, refusal(pipeline.ReasonOther, "the recorded manifests of release "+r.ID+" can't be read", err)
 	}
 	return set, nil
+}
+
+// fenced refuses what a review may not bring. It holds what is about to be applied, by the rules of now: what is there
+// already may always be removed.
+func (p place) fenced(set manifest.Set) error {
+	if p.Fence == nil {
+		return nil
+	}
+	if err := p.Fence.Check(set, p.owner.Environment); err != nil {
+		return refusal(pipeline.ReasonNotAllowed, err.Error(), nil)
+	}
+	return nil
 }
 
 // within refuses objects that say that they belong to another namespace, or to the whole cluster.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,16 +27,12 @@ const (
 
 // runJob makes the stage's Job. A try after a kill finds the same one.
 func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) (pipeline.Event, error) {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
+	if err := e.outlived(ctx, t, a); err != nil {
 		return nil, err
 	}
-	if err := e.outlived(ctx, t, run, a); err != nil {
-		return nil, err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
 	if err != nil {
-		return nil, err
+		return nil, beforeJob(t, err)
 	}
 	uid, err := e.startJob(ctx, t, j, a.Stage)
 	if err != nil {
@@ -45,11 +43,7 @@ func (e *Executor) runJob(ctx context.Context, t *pipeline.Task, a pipeline.RunJ
 
 // watchRun watches the stage's Job to its end.
 func (e *Executor) watchRun(ctx context.Context, t *pipeline.Task, a pipeline.WatchJob) (pipeline.Event, error) {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
-		return nil, err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +62,22 @@ func (e *Executor) watchRun(ctx context.Context, t *pipeline.Task, a pipeline.Wa
 	return pipeline.JobRan{Stage: a.Stage, Attempt: a.Attempt, Passed: passed, Ran: ran, Detail: detail}, nil
 }
 
+// stageJob is the Job of an attempt of a run stage.
+func (e *Executor) stageJob(ctx context.Context, t *pipeline.Task, stage string, attempt int) (oneJob, error) {
+	run, err := runOf(t, stage)
+	if err != nil {
+		return oneJob{}, err
+	}
+	return e.jobFor(ctx, t, run, stage, attempt, stage)
+}
+
 // outlived makes sure that the Job of the attempt before has ended: two of them at the same time, such as of a migration,
 // are nobody's wish. One that took too long is being removed by StopJob, and its pods may take a while.
-func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, run pipeline.Run, a pipeline.RunJob) error {
+func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, a pipeline.RunJob) error {
 	if a.Attempt < 2 {
 		return nil
 	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt-1, a.Stage)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt-1)
 	if err != nil {
 		return err
 	}
@@ -85,10 +88,7 @@ func (e *Executor) outlived(ctx context.Context, t *pipeline.Task, run pipeline.
 	if _, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner, Delivery: t.Delivery.ID}); err != nil {
 		return err
 	}
-	return until(ctx, j.job.Title()+" of the attempt before is still ending", func() (bool, error) {
-		live, err := j.where.Cluster.Get(ctx, j.job)
-		return live == nil, err
-	})
+	return j.gone(ctx)
 }
 
 // hasEnded tells that a Job runs no more pods.
@@ -100,29 +100,66 @@ func hasEnded(job *unstructured.Unstructured) bool {
 	})
 }
 
-// stopJob removes the stage's Job with its pods. One that is gone already, or never was, is fine.
-func (e *Executor) stopJob(ctx context.Context, t *pipeline.Task, a pipeline.StopJob) error {
-	run, err := runOf(t, a.Stage)
-	if err != nil {
-		return err
-	}
-	j, err := e.jobFor(ctx, t, run, a.Stage, a.Attempt, a.Stage)
-	if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent {
-		return nil // it was refused, so there never was one
+// stopJob removes the stage's Job and waits until its pods have ended, because what comes next has the environment for
+// itself. One that is gone already, or never was, is fine.
+func (e *Executor) stopJob(ctx context.Context, t *pipeline.Task, a pipeline.StopJob) (pipeline.Event, error) {
+	stopped := pipeline.JobStopped(a)
+	j, err := e.stageJob(ctx, t, a.Stage, a.Attempt)
+	if failure, ok := pipeline.AsFailure(err); ok && failure.Permanent && !begun(t, a) {
+		return stopped, nil // it was refused, so there never was one
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	removed, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, Claim{Owner: j.where.owner, Delivery: t.Delivery.ID})
-	if err == nil && len(removed) == 0 && t.Attempt < 2 {
+	live, err := j.where.Cluster.Get(ctx, j.job)
+	claim := Claim{Owner: j.where.owner, Delivery: t.Delivery.ID}
+	switch {
+	case err != nil:
+		return nil, err
+	case live == nil && t.Attempt < 2:
 		// Whoever was starting it has just been told to leave it, and their call may still arrive.
-		return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it is looked once more for " + j.job.Title(), After: lateCall}
+		return nil, &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it is looked once more for " + j.job.Title(), After: lateCall}
+	case live == nil: // somebody removed it, and its pods may take longer
+		return stopped, j.gone(ctx)
+	case !claim.Holds(live):
+		return nil, refusal(pipeline.ReasonOther, j.job.Title()+" has lost Slipway's labels, so it was not stopped", nil)
 	}
-	if err == nil && len(removed) > 0 {
+	removed, err := j.where.Cluster.Remove(ctx, []manifest.Object{j.job}, claim)
+	if err != nil {
+		return nil, err
+	}
+	if len(removed) > 0 {
 		e.Logger.InfoContext(ctx, "stopped a job", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 			"cluster", j.where.Name, "namespace", j.where.Namespace, "job", j.job.GetName())
 	}
-	return err
+	if err := j.gone(ctx); err != nil {
+		return nil, err
+	}
+	return stopped, nil
+}
+
+// begun tells that the attempt's Job was made.
+func begun(t *pipeline.Task, a pipeline.StopJob) bool {
+	st := t.Delivery.Stage(a.Stage)
+	return st != nil && st.Attempt == a.Attempt && st.Begun != nil
+}
+
+// gone waits until the Job is removed and none of its pods runs any more.
+func (j oneJob) gone(ctx context.Context) error {
+	return until(ctx, "the pods of "+j.job.Title()+" are still ending", func() (bool, error) {
+		live, err := j.where.Cluster.Get(ctx, j.job)
+		if err != nil || live != nil {
+			return false, err
+		}
+		pods, err := j.where.Cluster.List(ctx, corev1.SchemeGroupVersion.WithKind("Pod"), batchv1.JobNameLabel+"="+j.job.GetName())
+		return err == nil && !slices.ContainsFunc(pods, mayRun), err
+	})
+}
+
+// mayRun tells that containers of a pod may not have ended.
+func mayRun(pod *unstructured.Unstructured) bool {
+	phase, _, _ := unstructured.NestedString(pod.Object, "status", "phase")
+	return phase != string(corev1.PodSucceeded) && phase != string(corev1.PodFailed)
 }
 
 func runOf(t *pipeline.Task, stage string) (pipeline.Run, error) {
@@ -143,7 +180,7 @@ func (e *Executor) RunToEnd(ctx context.Context, t *pipeline.Task, run pipeline.
 	stage, attempt := pipeline.StageOf(t.Effect.Do)
 	j, err := e.jobFor(ctx, t, run, stage, attempt, name)
 	if err != nil {
-		return false, ran, "", err
+		return false, ran, "", beforeJob(t, err)
 	}
 	uid, err := e.startJob(ctx, t, j, name)
 	if err != nil {
@@ -179,8 +216,16 @@ func (e *Executor) startJob(ctx context.Context, t *pipeline.Task, j oneJob, nam
 		return live.GetUID(), nil
 	}
 	objects := append(slices.Clone(j.needs), j.job)
+	if err := j.where.fenced(manifest.Set{Objects: objects}); err != nil {
+		return "", beforeJob(t, err)
+	}
+	if isCheck(t) {
+		if err := j.spares(ctx); err != nil {
+			return "", beforeJob(t, err)
+		}
+	}
 	if err := j.where.Cluster.Check(ctx, objects); err != nil {
-		return "", err
+		return "", beforeJob(t, err)
 	}
 	if _, err := j.where.Cluster.Apply(ctx, objects, false); err != nil {
 		return "", err
@@ -202,6 +247,17 @@ func lostJob(job manifest.Object) error {
 	return refusal(pipeline.ReasonRunLost, job.Title()+" is gone, or has lost Slipway's labels, before it ended", nil)
 }
 
+// beforeJob marks a failure before there was any Job, so that none has to be stopped. An earlier try may have begun one.
+func beforeJob(t *pipeline.Task, err error) error {
+	failure, ok := pipeline.AsFailure(err)
+	if !ok || t.Attempt > 1 || t.Unknown {
+		return err
+	}
+	said := *failure
+	said.Unchanged = true
+	return &said
+}
+
 // oneJob is a Job that is to run, and what it needs.
 type oneJob struct {
 	where  place
@@ -212,7 +268,11 @@ type oneJob struct {
 
 // jobFor makes the Job: that of the manifests, or one from an image.
 func (e *Executor) jobFor(ctx context.Context, t *pipeline.Task, run pipeline.Run, stage string, attempt int, name string) (oneJob, error) {
-	release := pipeline.Release{ID: fmt.Sprintf("%s/%s/%d", t.Delivery.ID, stage, attempt), Delivery: t.Delivery.ID, SHA: t.Delivery.SHA}
+	key := fmt.Sprintf("%s/%s/%d", t.Delivery.ID, stage, attempt)
+	release := pipeline.Release{ID: key, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA}
+	if isCheck(t) {
+		release.ID += ofCheck
+	}
 	if def, err := definition(t, stage); err == nil && run.Environment == "" {
 		run.Environment = def.Environment()
 	}
@@ -239,13 +299,39 @@ func (e *Executor) jobFor(ctx context.Context, t *pipeline.Task, run pipeline.Ru
 	}
 	all := stamp(append(needs, job), where.owner, where.Namespace)
 	j := oneJob{where: where, needs: all[:len(needs)], job: all[len(needs)], redact: newRedactor(set)}
-	j.job.SetName(jobName(job.GetName(), t.Delivery.SHA, release.ID+"/"+name))
-	if _, check := t.Effect.Do.(pipeline.RunCheck); check {
+	j.job.SetName(jobName(job.GetName(), t.Delivery.SHA, key+"/"+name))
+	if isCheck(t) {
 		if err := endIn(j.job, longestCheck); err != nil {
 			return j, err
 		}
 	}
 	return j, keepForAWhile(j.job)
+}
+
+// ofCheck ends the release that is noted on what a check brings, so that it is told from what a release brought.
+const ofCheck = "/check"
+
+func isCheck(t *pipeline.Task) bool {
+	_, check := t.Effect.Do.(pipeline.RunCheck)
+	return check
+}
+
+// spares refuses what a check would write over: it runs beside the release, whose environment may be somebody else's at the
+// moment, and brings what the release did not.
+func (j oneJob) spares(ctx context.Context) error {
+	for _, o := range j.needs {
+		live, err := j.where.Cluster.Get(ctx, o)
+		if err != nil {
+			return err
+		}
+		if live == nil || live.GetLabels()[LabelManagedBy] != Manager { // the cluster tells of conflicts with others
+			continue
+		}
+		if !strings.HasSuffix(live.GetAnnotations()[AnnotationRelease], ofCheck) {
+			return refusal(pipeline.ReasonNotAllowed, o.Title()+" was delivered, and not by a check; give what the check brings names of its own", nil)
+		}
+	}
+	return nil
 }
 
 // endIn ends a Job after a number of seconds at the latest.

@@ -96,11 +96,29 @@ func (w *jobWatch) giveUp(ctx context.Context, t trouble) error {
 	if t.code == pipeline.ReasonRunLost {
 		return refusal(t.code, t.detail, nil)
 	}
+	failed := refusal(t.code, t.detail, nil)
 	_, err := w.where.Cluster.Remove(ctx, []manifest.Object{w.job}, Claim{Owner: w.where.owner})
-	if failure, ok := pipeline.AsFailure(err); err != nil && (!ok || !failure.Permanent) {
+	failure, ok := pipeline.AsFailure(err)
+	switch {
+	case err != nil && (!ok || !failure.Permanent):
 		return err
+	case err == nil:
+		err = w.outlasts(ctx)
+		failed.Unchanged = err == nil // it is gone
 	}
-	return errors.Join(refusal(t.code, t.detail, nil), err)
+	return errors.Join(failed, err)
+}
+
+// outlasts waits for the pods of a Job that was removed, because some may have begun where others could not. It gives up
+// on those that do not end in minutes.
+func (w *jobWatch) outlasts(ctx context.Context) error {
+	const longest = 5 * time.Minute
+	for end := time.Now().Add(longest); ; {
+		err := w.gone(ctx)
+		if still, ok := pipeline.AsFailure(err); !ok || still.After == 0 || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // complete tells that the end of the pod that tells most has been seen, too, or doesn't come.

@@ -322,14 +322,10 @@ func (w *watching) images() []pipeline.Image {
 	digests := map[string]string{}
 	for _, workload := range w.last.Workloads {
 		for _, p := range workload.Pods {
-			for _, s := range p.Status.ContainerStatuses {
-				if digest := manifest.ImageDigest(s.ImageID); strings.HasPrefix(digest, "sha256:") {
-					digests[imageOf(p, s.Name)] = digest
-				}
-			}
-			for _, s := range p.Status.InitContainerStatuses {
-				if digest := manifest.ImageDigest(s.ImageID); strings.HasPrefix(digest, "sha256:") {
-					digests[imageOf(p, s.Name)] = digest
+			for _, s := range slices.Concat(p.Status.ContainerStatuses, p.Status.InitContainerStatuses) {
+				image := imageOf(p, s.Name)
+				if digest := manifest.ImageDigest(s.ImageID); strings.HasPrefix(digest, "sha256:") && sameRepository(image, s.ImageID) {
+					digests[image] = digest
 				}
 			}
 		}

@@ -106,14 +106,22 @@ func merged(under, over map[string]string) map[string]string {
 	return under
 }
 
-// stranger is the GitLab project that has delivered an object which is there, "" if it is this owner's project, or nobody's.
-func (o Owner) stranger(live *unstructured.Unstructured) string {
+// Stranger says, in words, who else than the owner of the labels has delivered an object which is there: another GitLab
+// project, or another environment of this one. "" if it is the same, or nobody.
+func Stranger(mine map[string]string, live *unstructured.Unstructured) string {
 	its := live.GetLabels()
-	if project := its[LabelProject]; its[LabelManagedBy] == Manager && project != o.Labels()[LabelProject] {
-		return clean(project, 20)
+	switch {
+	case its[LabelManagedBy] != Manager:
+		return ""
+	case its[LabelProject] != "" && its[LabelProject] != mine[LabelProject]:
+		return "by the GitLab project with the number " + clean(its[LabelProject], 20)
+	case its[LabelEnvironment] != "" && its[LabelEnvironment] != mine[LabelEnvironment] && !(manifest.Object{Unstructured: live}).DefinesKind():
+		return "to environment " + clean(its[LabelEnvironment], 63) + " of this project"
 	}
 	return ""
 }
+
+func (o Owner) stranger(live *unstructured.Unstructured) string { return Stranger(o.Labels(), live) }
 
 // labelValue is the text itself where a label may hold it, and else its letters and digits with a hash.
 func labelValue(text string) string {

@@ -2,8 +2,10 @@ package deploy
 
 import (
 	"context"
+	"strings"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
+	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
 // Registry knows which digest an image's tag stands for.
@@ -11,6 +13,19 @@ type Registry interface {
 	// Digest is "sha256:…", or "" if the image's registry isn't one to ask. The error is a *pipeline.Failure in words for
 	// people, or the context's.
 	Digest(ctx context.Context, image string) (string, error)
+}
+
+// pinTested adds the digests with which a canary of this delivery ran: what is deployed is what was tested, also where a
+// tag has moved since.
+func pinTested(set manifest.Set, tested []pipeline.Image) {
+	digests := map[string]string{}
+	for _, image := range tested {
+		name, _, _ := strings.Cut(image.Name, "@")
+		if image.Digest != "" {
+			digests[name] = image.Digest
+		}
+	}
+	set.PinImages(digests)
 }
 
 // pin adds to the images the digests that their tags stand for now, so that every pod of the release, and of a rollback

@@ -52,6 +52,9 @@ func Preview(ctx context.Context, where Target, cluster Previewer, files fs.FS, 
 	if err := at.within(set); err != nil {
 		return nil, err
 	}
+	if err := at.fenced(set); err != nil {
+		return nil, err
+	}
 	defined := manifest.Defined(set.Objects)
 	var changes []Change
 	project := ""

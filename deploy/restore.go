@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
@@ -24,6 +25,9 @@ func (e *Executor) restore(ctx context.Context, t *pipeline.Task, a pipeline.Res
 	}
 	arr, err := e.arrangement(ctx, where, *a.To)
 	if err != nil {
+		return nil, err
+	}
+	if err := where.fenced(arr.set()); err != nil {
 		return nil, err
 	}
 	serving, err := e.takeBack(ctx, t, where, arr, a)
@@ -70,15 +74,15 @@ func (e *Executor) free(ctx context.Context, where place, arr arrangement, from 
 		if live == nil {
 			continue
 		}
-		if project := where.owner.stranger(live); project != "" {
-			return taken(o, project)
+		if who := where.owner.stranger(live); who != "" {
+			return taken(o, who)
 		}
 	}
 	return nil
 }
 
-func taken(o manifest.Object, project string) error {
-	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s is delivered by the GitLab project with the number %s by now", o.Title(), project), nil)
+func taken(o manifest.Object, who string) error {
+	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s is delivered %s by now", o.Title(), who), nil)
 }
 
 // blueGreen tells that one of the releases is. One that was never recorded is what its stage says.
@@ -100,18 +104,22 @@ func (e *Executor) takeBack(ctx context.Context, t *pipeline.Task, where place, 
 	if err != nil || !hot {
 		return false, err
 	}
-	if err := where.open(ctx, arr, trafficOf(t, a.Stage, a.To, a.From), false); err != nil {
+	traffic := trafficOf(t, a.Stage, a.To, a.From)
+	if err := where.open(ctx, arr, traffic, false); err != nil {
 		return false, err
 	}
+	where.moved(ctx, t, arr, traffic)
 	return true, where.followed(ctx, arr)
 }
 
-// hot tells that a release's pods are there, as this release brought them, to take the traffic at once. A few of them may
-// be missing: fewer pods now are better than all of them later.
+// hot tells that a release's pods are there, as this release brought them, to take the traffic at once. A live watch has
+// told so, or the cluster is asked.
 func (p place) hot(ctx context.Context, arr arrangement, release string) (bool, error) {
-	const enough = 75 // per cent
 	deployments := arr.only(versioned)
 	for _, d := range deployments {
+		if arr.version != "" && p.attending.shows(d.Object, enough) {
+			continue
+		}
 		live, err := p.readDeployment(ctx, d.Object)
 		if err != nil || live == nil {
 			return false, err
@@ -119,11 +127,19 @@ func (p place) hot(ctx context.Context, arr arrangement, release string) (bool, 
 		if arr.version == "" && live.Annotations[AnnotationRelease] != release {
 			return false, nil
 		}
-		if want := replicas(live.Spec.Replicas); want == 0 || 100*live.Status.AvailableReplicas < enough*want {
+		if !enough(live) {
 			return false, nil
 		}
 	}
 	return len(deployments) > 0, nil
+}
+
+// enough tells that a Deployment's pods can take the traffic back. A few of them may be missing: fewer pods now are better
+// than all of them later.
+func enough(d *appsv1.Deployment) bool {
+	const least = 75 // per cent
+	want := replicas(d.Spec.Replicas)
+	return want > 0 && 100*d.Status.AvailableReplicas >= least*want
 }
 
 // restoreNothing takes back a first release: the traffic goes back to what a Service was taken over from, and what the

@@ -158,7 +158,7 @@ func (r *retirement) settle(ctx context.Context) error {
 		if err := r.where.available(ctx, r.serving.behind(g)); err != nil {
 			return err
 		}
-		if err := r.where.openGate(ctx, r.serving, g); err != nil {
+		if err := r.where.openGates(ctx, r.serving, []part{g}); err != nil {
 			return err
 		}
 		moved = true

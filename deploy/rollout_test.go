@@ -253,6 +253,10 @@ func TestDoneWaitsAMomentForThePods(t *testing.T) {
 	if got := w.images(); len(got) != 2 || got[0] != (pipeline.Image{Name: "shop:1", Digest: "sha256:abc"}) || got[1].Digest != "" {
 		t.Errorf("images are %v", got)
 	}
+	ready.Status.ContainerStatuses[0].ImageID = "docker.io/library/import-2026-01-01@sha256:abc"
+	if got := w.images(); got[0].Digest != "" {
+		t.Errorf("what was loaded into a node by hand can be pulled by no digest, and images are %v", got)
+	}
 }
 
 func TestWordsAreToldOnChangeAndNotTooOften(t *testing.T) {

@@ -31,12 +31,24 @@ func (e *Executor) switchTo(ctx context.Context, t *pipeline.Task, a pipeline.Sw
 	if err := where.open(ctx, arr, a.To.Traffic, true); err != nil {
 		return nil, err
 	}
+	where.moved(ctx, t, arr, a.To.Traffic)
 	if err := where.followed(ctx, arr); err != nil {
 		return nil, err
 	}
 	e.Logger.InfoContext(ctx, "moved the traffic", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", where.Name, "namespace", where.Namespace, "release", a.To.ID, "version", a.To.Version)
 	return pipeline.Switched{Stage: a.Stage, Attempt: a.Attempt}, nil
+}
+
+// moved tells that the way is free for everything that has waited for the traffic to move. What a route moves doesn't show
+// in the endpoints of its Services.
+func (p place) moved(ctx context.Context, t *pipeline.Task, arr arrangement, traffic *pipeline.Traffic) {
+	if traffic == nil {
+		p.attending.arrived(ctx, arr)
+	}
+	if t.Moved != nil {
+		t.Moved()
+	}
 }
 
 // open leads the traffic to a release. With a route it is behind the preview Services, or, when it comes back, behind the
@@ -56,13 +68,12 @@ func (p place) open(ctx context.Context, arr arrangement, traffic *pipeline.Traf
 	if err != nil {
 		return err
 	}
-	for _, g := range arr.only(gate) {
-		if slices.Contains(r.services, g.original) && toPreview {
-			continue
-		}
-		if err := p.openGate(ctx, arr, g); err != nil {
-			return err
-		}
+	gates := arr.only(gate)
+	if toPreview {
+		gates = slices.DeleteFunc(gates, func(g part) bool { return slices.Contains(r.services, g.original) })
+	}
+	if err := p.openGates(ctx, arr, gates); err != nil {
+		return err
 	}
 	if len(r.services) == 0 {
 		return nil
@@ -81,14 +92,24 @@ func soon(err error) error {
 	return &later
 }
 
-// openGate leads one Service to the release. If the release is not blue-green but others are there, the Service is held
-// on the release's pods by their hash, because its own selector would lead to all of them.
-func (p place) openGate(ctx context.Context, arr arrangement, g part) error {
+// openGates leads Services to the release. Those of a blue-green one are led there at the same time.
+func (p place) openGates(ctx context.Context, arr arrangement, gates []part) error {
 	if arr.version != "" {
 		// The selector is ours from here on, whoever had it; what else of it is whose was asked when the release was applied.
-		_, err := p.Cluster.Apply(ctx, []manifest.Object{g.Object}, true)
+		_, err := p.Cluster.Apply(ctx, objectsOf(gates), true)
 		return err
 	}
+	for _, g := range gates {
+		if err := p.openGate(ctx, arr, g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openGate leads one Service to a release that is not blue-green. Where others are there that are, the Service is held on
+// the release's pods by their hash, because its own selector would lead to all of them.
+func (p place) openGate(ctx context.Context, arr arrangement, g part) error {
 	live, err := p.Cluster.Get(ctx, g.Object)
 	if err != nil || live == nil {
 		return err

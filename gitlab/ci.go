@@ -73,6 +73,9 @@ func (c *Client) playJob(ctx context.Context, t *pipeline.Task, do pipeline.Play
 	if err != nil {
 		return nil, err
 	}
+	if !t.Plan.MayPlay(name) {
+		return nil, jobFailure(pipeline.ReasonNotAllowed, fmt.Sprintf("a stage of this project may not play the job %q; an operator can allow it with jobs", clip(name, 100)))
+	}
 	id, err := c.ciID(ctx, t)
 	if err != nil {
 		return nil, err

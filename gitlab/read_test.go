@@ -269,6 +269,28 @@ func TestIdentifyTellsWhoAsksAndWhatTheyMayDo(t *testing.T) {
 	}
 }
 
+// The question about a canary is answered by those whom the file names, and the operator's rule for its environment.
+func TestAnswersAboutACanaryAreLookedUpAsOthers(t *testing.T) {
+	w := newWorld(t)
+	for _, group := range []string{"shop/maintainers", "sre"} {
+		if group == "shop/maintainers" {
+			must(t, w.g.AddGroupMember("shop", w.users["bob"], gitlabsim.Owner))
+		}
+		_, err := w.g.AddGroup(group)
+		must(t, err)
+		must(t, w.g.AddGroupMember(group, w.bot, gitlabsim.Guest))
+		must(t, w.g.AddGroupMember(group, w.users["bob"], gitlabsim.Developer))
+	}
+	w.plan.Stages[2] = pipeline.Stage{Name: "go-live", Kind: pipeline.KindCanary, Canary: &pipeline.Canary{
+		Environment: "production", Question: &pipeline.Judgement{Rule: policy.Rule{Approvers: []string{"group:shop/maintainers"}}},
+	}}
+	w.set("go-live", pipeline.StageAsking)
+	p := w.must(pipeline.Identify{Request: w.command("bob", "@slipway approve")}).(pipeline.Identified).Person
+	if groups := slices.Sorted(slices.Values(p.Groups)); !slices.Equal(groups, []string{"shop/maintainers", "sre"}) {
+		t.Errorf("looked up were %q", groups)
+	}
+}
+
 func TestAGroupThatSlipwayCannotSeeIsSaid(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.g.AddGroup("shop/maintainers")
@@ -318,5 +340,15 @@ func TestOnlyGroupsThatMatterAreLookedUp(t *testing.T) {
 	w.must(pipeline.Identify{Request: w.command("ada", "@slipway cancel")})
 	if slices.ContainsFunc(w.g.Requests(), func(r gitlabsim.Request) bool { return strings.Contains(r.Path, "/groups/") }) {
 		t.Error("groups were looked up for a cancel")
+	}
+}
+
+func TestAJobThatTheOperatorDoesNotNameIsNotPlayed(t *testing.T) {
+	w := newWorld(t)
+	w.plan.JobNames = []string{"e2e-*"}
+	_, err := w.run(pipeline.PlayJob{Stage: "smoke", Attempt: 1})
+	f, ok := pipeline.AsFailure(err)
+	if !ok || f.Code != pipeline.ReasonNotAllowed || !f.Permanent || !f.Unchanged || !strings.Contains(f.Detail, `may not play the job "smoke`) {
+		t.Errorf("got %v", err)
 	}
 }

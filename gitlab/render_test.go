@@ -154,6 +154,18 @@ func TestNotesAsPeopleReadThem(t *testing.T) {
 			through(d, 4)
 			end(d, pipeline.StatusSucceeded, pipeline.Reason{Code: pipeline.ReasonDone})
 		}},
+		{"replaced", func(_ *pipeline.Plan, d *pipeline.Delivery) {
+			through(d, 4)
+			d.Stage("staging").ReplacedBy, d.Stage("production").ReplacedBy = "!8 (aabbccdd)", "the rollback of !7"
+			end(d, pipeline.StatusSucceeded, pipeline.Reason{Code: pipeline.ReasonDone})
+		}},
+		{"not rolled back", func(_ *pipeline.Plan, d *pipeline.Delivery) {
+			through(d, 3)
+			s := start(d, "production", pipeline.StageFailed)
+			s.Previous, s.Target, s.Release = release(oldSHA), release(oldSHA), release(newSHA)
+			s.Reason = pipeline.Reason{Code: pipeline.ReasonNotRolledBack, What: "production", Detail: "the image cannot be pulled: shop:old is gone"}
+			end(d, pipeline.StatusFailed, s.Reason)
+		}},
 		{"rejected", func(_ *pipeline.Plan, d *pipeline.Delivery) {
 			through(d, 2)
 			s := start(d, "go-live", pipeline.StageRejected)

@@ -80,6 +80,9 @@ func (c *Client) whatHappened(v pipeline.View, s pipeline.StageView) string {
 	case s.Reason != "" && (s.Status != pipeline.StageAsking || s.Kind == pipeline.KindDeploy):
 		parts = append(parts, text(firstLine(s.Reason), 300))
 	}
+	if s.ReplacedBy != "" {
+		parts = append(parts, "replaced by "+text(s.ReplacedBy, 60))
+	}
 	if s.Ran != nil && s.Ran.ExitCode != 0 && !strings.Contains(s.Reason, "exit code") {
 		parts = append(parts, fmt.Sprintf("exit code %d", s.Ran.ExitCode))
 	}

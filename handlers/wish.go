@@ -15,6 +15,7 @@ const maxWish = 16 << 10
 // Wish is what a person asks for from the command line, or a program for them.
 type Wish struct {
 	What        string `json:"-"`       // rollback or promote
+	From        string `json:"-"`       // address of who asks, or of the proxy before Slipway
 	Project     string `json:"project"` // path with namespace
 	Environment string `json:"environment"`
 	Release     string `json:"release,omitempty"` // that a rollback shall bring back; "" is the one before
@@ -56,7 +57,8 @@ func (s *server) wish(c *gin.Context, what string) {
 		s.refuse(c, err)
 		return
 	}
-	w.What = what
+	// The connection's address: a header could say any.
+	w.What, w.From = what, c.RemoteIP()
 	granted, err := s.o.Wishes.Wish(c.Request.Context(), strings.TrimSpace(token), w)
 	if err != nil {
 		s.refuse(c, err)

@@ -231,6 +231,8 @@ type StageState struct {
 	// Adopted names what ran when nothing was recorded yet, and can have the traffic back.
 	Adopted string   `json:"adopted,omitempty"`
 	Release *Release `json:"release,omitempty"` // what this stage brought
+	// Alone: nothing of an earlier release is beside it, so nothing is retired when it has worked.
+	Alone bool `json:"alone,omitempty"`
 	// Target is the release that is being brought back, nil unless the stage rolls back.
 	Target *Release `json:"target,omitempty"`
 	// Held is the attempt under which the environment was granted, 0 unless the stage has
@@ -298,6 +300,7 @@ const (
 	PhaseReturning  Phase = "returning" // the traffic is being moved to the recorded release
 	PhaseClearing   Phase = "clearing"  // what was undone is being removed
 	PhaseDeciding   Phase = "deciding"  // people are asked whether to roll back
+	PhaseStopping   Phase = "stopping"  // the pods of a Kubernetes Job are ending
 	PhaseRemoving   Phase = "removing"  // all that is in the environment is being removed
 	PhasePairing    Phase = "pairing"   // baseline and canary are being created
 	PhaseWarming    Phase = "warming"   // they run, and what they do is not judged yet

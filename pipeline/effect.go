@@ -105,7 +105,8 @@ type (
 		Attempt int        `json:"attempt"`
 		Job     StartedJob `json:"job"`
 	}
-	// StopJob removes a Kubernetes Job that nobody waits for any more. No outcome.
+	// StopJob removes a Kubernetes Job that nobody waits for any more, and waits until its pods
+	// have ended. Outcome: JobStopped.
 	StopJob struct {
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
@@ -386,6 +387,18 @@ type Task struct {
 	// Progress hands an interim event to the delivery. It never blocks for long and may
 	// drop what comes too fast.
 	Progress func(Event)
+	// Moved tells that the traffic has been moved, where that is what the effect is for: what tells people of it waits
+	// until then. It is nil where nobody waits.
+	Moved func()
+}
+
+// MovesTraffic tells of actions that begin with moving traffic. Nothing that can wait comes before them.
+func MovesTraffic(a Action) bool {
+	switch a.(type) {
+	case Switch, Restore:
+		return true
+	}
+	return false
 }
 
 // Failure is an error with what follows from it.
@@ -447,6 +460,8 @@ func StageOf(a Action) (stage string, attempt int) {
 	case Measure:
 		return a.Stage, a.Attempt
 	case EndPair:
+		return a.Stage, a.Attempt
+	case StopJob:
 		return a.Stage, a.Attempt
 	case TearDown:
 		return a.Stage, a.Attempt

@@ -105,6 +105,9 @@ func (e *Environment) Current() *Release {
 	return &r
 }
 
+// Empty tells that nothing runs there, as far as Slipway knows.
+func (e *Environment) Empty() bool { return len(e.Releases) == 0 && e.Unsure == nil }
+
 // LastGood is the release to build on and to go back to: the one that runs, or the last one that ran well where that is
 // unsure. nil if there is none.
 func (e *Environment) LastGood() *Release {

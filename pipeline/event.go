@@ -116,6 +116,8 @@ type (
 		// blue-green release takes over from it, and it can have the traffic back. "" if
 		// there is none.
 		Adopted string `json:"adopted,omitempty"`
+		// Alone: nothing of an earlier release is left beside it, so there is nothing to retire.
+		Alone bool `json:"alone,omitempty"`
 	}
 	// RolledOut ends a watch well: everything runs and is available.
 	RolledOut struct {
@@ -155,6 +157,11 @@ type (
 		Passed  bool   `json:"passed"`
 		Ran     Ran    `json:"ran"`
 		Detail  string `json:"detail,omitempty"` // why it did not pass, in words
+	}
+	// JobStopped: the Kubernetes Job that nobody waits for any more is gone, and its pods have ended.
+	JobStopped struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
 	}
 	// Checked is what one run of a check saw.
 	Checked struct {
@@ -332,6 +339,7 @@ func (Switched) EventKind() string          { return "switched" }
 func (Retired) EventKind() string           { return "retired" }
 func (JobStarted) EventKind() string        { return "job-started" }
 func (JobRan) EventKind() string            { return "job-ran" }
+func (JobStopped) EventKind() string        { return "job-stopped" }
 func (Checked) EventKind() string           { return "checked" }
 func (PipelineSeen) EventKind() string      { return "pipeline-seen" }
 func (NoticeSent) EventKind() string        { return "notice-sent" }
@@ -424,6 +432,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[JobStarted](data)
 	case "job-ran":
 		return decodeAs[JobRan](data)
+	case "job-stopped":
+		return decodeAs[JobStopped](data)
 	case "checked":
 		return decodeAs[Checked](data)
 	case "pipeline-seen":

@@ -3,6 +3,7 @@ package pipeline
 import (
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -33,13 +34,32 @@ type Plan struct {
 	// TriggerRefs are the operator's patterns of the branches and tags on which trigger stages may start CI pipelines,
 	// besides the branch that was merged into.
 	TriggerRefs []string `json:"trigger_refs,omitempty"`
+	// JobNames are the operator's patterns of the jobs that job stages may play; without one they may play any.
+	JobNames []string `json:"job_names,omitempty"`
+	// Channels are the operator's patterns of the Slack channels that the file may name, if ChannelsHeld.
+	Channels     []string `json:"channels,omitempty"`
+	ChannelsHeld bool     `json:"channels_held,omitempty"`
 }
 
 // MayTrigger tells whether a stage may start a CI pipeline on a branch or tag. Whoever could merge into one branch may not
 // be allowed to start anything on others, and the CI pipeline is started by Slipway's user.
 func (p *Plan) MayTrigger(ref string) bool {
-	return ref == "" || ref == p.Commit.Ref || slices.ContainsFunc(p.TriggerRefs, func(pattern string) bool {
-		ok, err := path.Match(pattern, ref)
+	return ref == "" || ref == p.Commit.Ref || matches(p.TriggerRefs, ref)
+}
+
+// MayPlay tells whether a stage may play a job of the CI pipeline, which is played by Slipway's user.
+func (p *Plan) MayPlay(job string) bool { return len(p.JobNames) == 0 || matches(p.JobNames, job) }
+
+// MayTell tells whether the pipeline file may send something to a Slack channel: "#name", or its id.
+func (p *Plan) MayTell(channel string) bool {
+	return !p.ChannelsHeld || slices.ContainsFunc(p.Channels, func(pattern string) bool {
+		return matches([]string{strings.TrimPrefix(pattern, "#")}, strings.TrimPrefix(channel, "#"))
+	})
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, name)
 		return err == nil && ok
 	})
 }

@@ -351,7 +351,7 @@ func (r *random) noise() {
 			pipeline.Applied{Stage: st.Name, Attempt: old}, pipeline.RolledOut{Stage: st.Name, Attempt: old},
 			pipeline.Failed{Effect: "observe", Key: key, Stage: st.Name, Attempt: old, Code: pipeline.ReasonCrashLoop, Detail: "late"},
 			pipeline.Switched{Stage: st.Name, Attempt: old}, pipeline.Retired{Stage: st.Name, Attempt: old},
-			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old}, pipeline.JobStarted{Stage: st.Name, Attempt: old},
+			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old}, pipeline.JobStarted{Stage: st.Name, Attempt: old}, pipeline.JobStopped{Stage: st.Name, Attempt: old},
 			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.TornDown{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
 			pipeline.Paired{Stage: st.Name, Attempt: old}, pipeline.Weighed{Stage: st.Name, Attempt: st.Attempt, Weight: 99}, pipeline.PairEnded{Stage: st.Name, Attempt: old},
 			pipeline.Sampled{Stage: st.Name, Attempt: old, Look: 1}, pipeline.Sampled{Stage: st.Name, Attempt: st.Attempt, Look: 99},

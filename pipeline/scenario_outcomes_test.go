@@ -50,6 +50,12 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 			applied.Adopted = words[1]
 			e = applied
 		}
+	case "alone":
+		if e, err = s.outcome(p); err == nil {
+			applied := e.(pipeline.Applied)
+			applied.Alone = true
+			e = applied
+		}
 	case "open", "closed", "merged": // what GitLab says of the merge request
 		ended := s.world.Now.Truncate(time.Minute)
 		if len(words) > 1 { // some time ago

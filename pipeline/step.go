@@ -15,8 +15,9 @@ const (
 	ciMissingFor  = 2 * time.Minute  // until a commit without CI pipeline is given up
 	ciPatience    = 24 * time.Hour
 	jobLookEvery  = 30 * time.Second
-	heartbeat     = time.Hour // a live aggregate is woken at least this often
-	maxRequests   = 20        // wishes that wait for their look-up
+	stopTimeout   = 15 * time.Minute // until pods that do not end are left alone
+	heartbeat     = time.Hour        // a live aggregate is woken at least this often
+	maxRequests   = 20               // wishes that wait for their look-up
 	maxDecisions  = 100
 	deployTimeout = 30 * time.Minute
 	jobTimeout    = time.Hour
@@ -139,6 +140,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.jobStarted(e)
 	case JobRan:
 		s.jobRan(e)
+	case JobStopped:
+		s.jobStopped(e)
 	case TornDown:
 		s.tornDown(e)
 	case Checked:
@@ -316,9 +319,9 @@ func (s *stepper) report(before *Delivery) {
 	if s.d.Status == StatusNone || s.d.Status == StatusLoading || !s.news(before, was, is) {
 		return // until the file is read, nobody knows whether this merge is ours to speak about
 	}
-	if before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended) &&
-		len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
-		return // a finished delivery says no more, unless people decide about it, or could
+	over := before.Schema != 0 && before.Status.Finished() && s.d.Status.Finished() && before.Ended.Equal(s.d.Ended)
+	if over && len(before.Decisions) == len(s.d.Decisions) && was.MayRollback == is.MayRollback {
+		return // it says no more, unless people have decided about it, or what they may decide has changed
 	}
 	s.d.Revision++
 	if s.unneeded != (WriteNote{}).ActionKind() {

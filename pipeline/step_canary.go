@@ -34,7 +34,7 @@ func (s *stepper) canaryGranted(st *StageState, def Stage, e LockGranted) {
 	compare := e.Current
 	if u := e.Unsure; u != nil { // any of several releases may have the traffic
 		s.giveBack(st, def, nil)
-		s.end(st, StageSkipped, Reason{Code: ReasonNothingToCompare, What: e.Environment, Detail: "nobody knows what runs there since " + u.By + " failed half-way"})
+		s.end(st, StageSkipped, Reason{Code: ReasonNothingToCompare, What: e.Environment, Detail: "nobody knows what runs there since a rollback failed half-way: " + u.By})
 		return
 	}
 	if def.Canary.Baseline != "" {

@@ -146,7 +146,7 @@ func (s *stepper) checkedAll(st *StageState, def Stage) {
 // conclude ends a stage whose work is done and checked.
 func (s *stepper) conclude(st *StageState, def Stage) {
 	st.Progress, st.Standby = "", time.Time{}
-	if def.Kind == KindDeploy && (st.hasBefore() || st.Release.blueGreen() || st.Unsure.apart()) {
+	if def.Kind == KindDeploy && (st.hasBefore() && !st.Alone || st.Release.blueGreen() || st.Unsure.apart()) {
 		s.retire(st, def)
 		return
 	}

@@ -46,37 +46,39 @@ func (d *Delivery) name() string {
 
 // giveBack returns the environment, or the place in its queue, if the stage has it.
 func (s *stepper) giveBack(st *StageState, def Stage, released *Release) {
-	if s.has(st, def) {
-		s.send(def.Environment(), s.toGiveBack(st, def, released))
+	if holds(st, def) {
+		s.send(def.Environment(), s.returning(st, def, released))
 	}
 }
 
 // giveBackUnsure returns it after a rollback that has failed half-way.
 func (s *stepper) giveBackUnsure(st *StageState, def Stage) {
-	if s.has(st, def) {
-		back := s.toGiveBack(st, def, nil)
+	if holds(st, def) {
+		back := s.returning(st, def, nil)
 		back.Unsure, back.Left, back.Apart = true, s.undoing(st, def), s.apart(st, def)
 		s.send(def.Environment(), back)
 	}
 }
 
-// has tells that the stage has the environment, or a place in its queue. One that asks whether to go back has returned it
-// before, and a canary that judges what has been never wanted it.
-func (s *stepper) has(st *StageState, def Stage) bool {
+// holds tells that the stage has the environment, or a place in its queue. One that asks whether to go back has returned
+// it before, and a canary that judges what has been never wanted it.
+func holds(st *StageState, def Stage) bool {
 	if def.Environment() == "" || st.Phase == "" || st.Phase == PhaseEvaluating {
 		return false
 	}
 	return def.Kind != KindDeploy && def.Kind != KindCanary || st.Held != 0 || st.Phase == PhaseLocking
 }
 
-func (s *stepper) toGiveBack(st *StageState, def Stage, released *Release) LockReturned {
+// returning is what the environment has to know when it is returned.
+func (s *stepper) returning(st *StageState, def Stage, released *Release) LockReturned {
 	back := LockReturned{Delivery: s.d.ID, Stage: st.Name, Attempt: st.Attempt, Released: released, Kept: s.kept(st, def)}
 	if st.Held != 0 {
 		back.Attempt, st.Held = st.Held, 0
 	}
 	switch {
-	case def.Kind == KindRollback && released != nil:
-		if st.Previous != nil && st.Previous.ID != released.ID { // else it was brought back after its rollback had failed
+	case def.Kind == KindRollback:
+		// After a rollback that had failed, what it was to take away may be what is brought back.
+		if released != nil && st.Previous != nil && st.Previous.ID != released.ID {
 			back.Failed = st.Previous
 		}
 	case st.Target != nil || st.Back || (st.Status == StageRunning || st.Status == StageAsking) && released == nil:
@@ -147,7 +149,7 @@ func clusterSlot(def Stage) string { return "cluster/" + def.Environment() }
 
 func (s *stepper) rollbackGranted(st *StageState, def Stage, e LockGranted) {
 	if st.Previous = e.Current; e.Unsure != nil {
-		st.Previous = e.Unsure.Left
+		st.Previous = e.Unsure.Left // is what is to be taken away; what ran well may be what is brought back
 	}
 	switch of := s.undoes(def); {
 	case of != "" && e.Unsure == nil && (e.Current == nil || e.Current.Delivery != of):
@@ -228,7 +230,7 @@ func (s *stepper) applied(e Applied) {
 	if st == nil || st.Phase != PhaseApplying {
 		return
 	}
-	st.Release, st.Phase, st.Progress = &e.Release, PhaseObserving, ""
+	st.Release, st.Alone, st.Phase, st.Progress = &e.Release, e.Alone, PhaseObserving, ""
 	if st.Previous == nil && e.Adopted != "" {
 		st.Adopted = e.Adopted
 	}

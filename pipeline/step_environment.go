@@ -156,32 +156,44 @@ func (s *environmentStepper) returned(e LockReturned) {
 	if s.env.Holder == nil || !mine(*s.env.Holder) {
 		return
 	}
-	holder, current, unsure := *s.env.Holder, s.env.Current(), s.env.Unsure
+	holder := *s.env.Holder
 	s.env.Holder = nil
-	s.settle(e, holder)
-	if e.Emptied {
-		s.env.Releases = nil
-	}
 	if e.Kept != nil {
 		s.env.Kept = append(s.env.Kept, *e.Kept)
 		s.clearKept()
 	}
 	if e.Failed != nil {
-		for i := range s.env.Releases {
-			if s.env.Releases[i].ID == e.Failed.ID {
-				s.env.Releases[i].Bad = true
-			}
+		s.condemn(e.Failed.ID)
+	}
+	switch {
+	case e.Emptied:
+		s.env.Releases, s.env.Unsure = nil, nil
+	case e.Unsure:
+		s.env.Unsure = &Unsure{Since: s.now, Of: firstNonEmpty(holder.Of, holder.Delivery), By: holder.Name, Left: e.Left, Apart: e.Apart}
+	case e.Released != nil:
+		s.released(*e.Released, holder)
+	}
+}
+
+// condemn marks a release that is never gone back to.
+func (s *environmentStepper) condemn(id string) {
+	for i := range s.env.Releases {
+		if s.env.Releases[i].ID == id {
+			s.env.Releases[i].Bad = true
 		}
 	}
-	if e.Released != nil {
-		s.env.Releases = append(s.env.Releases, *e.Released)
-		if n := len(s.env.Releases); n > KeptReleases {
-			s.env.Releases = s.env.Releases[n-KeptReleases:]
-		}
-		s.tellReplaced(current, *e.Released, holder)
-		if unsure != nil && unsure.Of != e.Released.Delivery && unsure.Of != holder.Delivery {
-			s.send(unsure.Of, Replaced{Environment: s.env.Name, By: holder.Name})
-		}
+}
+
+// released records what runs from now on.
+func (s *environmentStepper) released(r Release, by Claim) {
+	was, unsure := s.env.Current(), s.env.Unsure
+	s.env.Releases, s.env.Unsure = append(s.env.Releases, r), nil
+	if n := len(s.env.Releases); n > KeptReleases {
+		s.env.Releases = s.env.Releases[n-KeptReleases:]
+	}
+	s.tellReplaced(was, r, by)
+	if unsure != nil && unsure.Of != r.Delivery && unsure.Of != by.Delivery {
+		s.send(unsure.Of, Replaced{Environment: s.env.Name, By: by.Name})
 	}
 }
 
@@ -196,16 +208,6 @@ func (s *environmentStepper) tellReplaced(was *Release, is Release, by Claim) {
 	before := s.env.Releases[:len(s.env.Releases)-1]
 	if slices.ContainsFunc(before, func(r Release) bool { return r.ID == is.ID }) {
 		s.send(is.Delivery, Replaced{Environment: s.env.Name, Release: is.ID})
-	}
-}
-
-// settle says whether it is known what runs.
-func (s *environmentStepper) settle(e LockReturned, holder Claim) {
-	switch {
-	case e.Unsure:
-		s.env.Unsure = &Unsure{Since: s.now, Of: firstNonEmpty(holder.Of, holder.Delivery), By: holder.Name, Left: e.Left, Apart: e.Apart}
-	case e.Released != nil || e.Emptied:
-		s.env.Unsure = nil
 	}
 }
 

@@ -223,7 +223,9 @@ func (s *stepper) windStage(st *StageState, status Status, reason Reason) {
 	case def.Kind == KindRun:
 		s.stopChecks(st)
 		if st.working() {
-			s.stopRun(st)
+			st.Ending = StageCanceled
+			s.endRun(st, reason)
+			return
 		}
 		s.giveBack(st, def, nil)
 		s.end(st, StageCanceled, reason)
@@ -330,11 +332,15 @@ func (s *stepper) expire(st *StageState, def Stage) {
 		s.withdraw(st, "evaluate")
 		s.fail(st, timeout, true)
 	case def.Kind == KindJob, def.Kind == KindTrigger, def.Kind == KindNotify:
+		if st.Job.ID != 0 { // whoever ends it half-way knows better than Slipway what it does
+			timeout.Detail = "it goes on in GitLab"
+		}
 		s.withdraw(st, s.awaited(st))
 		s.fail(st, timeout, true)
+	case st.Phase == PhaseStopping:
+		s.notStopped(st, def, fmt.Sprintf("they have not ended in %d minutes", int(stopTimeout.Minutes())))
 	case def.Kind == KindRun:
-		s.stopRun(st)
-		s.fail(st, timeout, true)
+		s.endRun(st, timeout)
 	case st.Phase == PhaseRemoving:
 		s.withdraw(st, s.awaited(st))
 		s.fail(st, timeout, false)
@@ -354,40 +360,6 @@ func (s *stepper) lookAgain(st *StageState, def Stage) {
 		return
 	}
 	s.lookAtJob(st)
-}
-
-func (s *stepper) jobChanged(e JobChanged) {
-	for i := range s.d.Stages {
-		st := &s.d.Stages[i]
-		if st.Job.ID != 0 && st.Job.ID == e.Job.ID && st.working() && s.d.definition(s.plan, st).Kind == KindJob {
-			s.lookAtJob(st)
-		}
-	}
-}
-
-func (s *stepper) lookAtJob(st *StageState) {
-	st.Looks++
-	st.LookAt = s.now.Add(jobLookEvery)
-	s.emitLatest(stageKey(st, fmt.Sprintf("look/%d", st.Looks)), "job/"+st.Name, LookAtJob{Stage: st.Name, Attempt: st.Attempt, Job: st.Job.ID})
-}
-
-func (s *stepper) jobSeen(e JobSeen) {
-	st := s.current(e.Stage, e.Attempt)
-	if st == nil || !st.working() || s.d.definition(s.plan, st).Kind != KindJob {
-		return
-	}
-	st.Job, st.Progress = e.Job, e.Job.Status
-	def := s.d.definition(s.plan, st)
-	switch e.Job.Status {
-	case "success":
-		s.worked(st, def, Reason{Code: ReasonDone})
-	case "failed", "canceled", "skipped":
-		s.fail(st, Reason{Code: ReasonJobFailed, What: def.Job.Name, Detail: "its status is " + e.Job.Status}, true)
-	default:
-		if st.LookAt.IsZero() || s.due(st.LookAt) {
-			st.LookAt = s.now.Add(jobLookEvery)
-		}
-	}
 }
 
 // failed handles an effect that could not be done.
@@ -430,8 +402,10 @@ func (s *stepper) stageFailed(st *StageState, e Failed, reason Reason) {
 		s.notRetired(st, reason.String())
 	case st.Status == StageRollingBack:
 		s.notRestored(st, reason)
-	case e.Code == ReasonRunLost:
-		s.failForGood(st, s.d.definition(s.plan, st), reason, true)
+	case st.Phase == PhaseStopping:
+		s.notStopped(st, s.d.definition(s.plan, st), reason.String())
+	case !e.Unchanged && st.working() && st.Phase != PhaseEvaluating && s.d.definition(s.plan, st).Kind == KindRun:
+		s.stopRun(st, reason) // it may run, although nobody can watch it
 	default:
 		s.fail(st, reason, e.Unchanged || st.Phase == PhaseEvaluating)
 	}
@@ -458,6 +432,8 @@ func (s *stepper) awaited(st *StageState) string {
 		return "clear"
 	case PhaseRemoving:
 		return "remove"
+	case PhaseStopping:
+		return "stop"
 	case PhaseObserving:
 		if kind == KindRun {
 			return "watch"

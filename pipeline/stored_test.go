@@ -183,7 +183,7 @@ func allEvents() []pipeline.Event {
 		&pipeline.JobSeen{}, &pipeline.Failed{}, &pipeline.Delayed{}, &pipeline.NoteWritten{}, &pipeline.MessageSent{},
 		&pipeline.DeploymentWritten{}, &pipeline.Enrolled{}, &pipeline.LockWanted{}, &pipeline.LockReturned{},
 		&pipeline.Departed{}, &pipeline.LockGranted{}, &pipeline.LockQueued{}, &pipeline.Superseded{},
-		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobStarted{}, &pipeline.JobRan{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
+		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobStarted{}, &pipeline.JobRan{}, &pipeline.JobStopped{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
 		&pipeline.NoticeSent{}, &pipeline.KeepEnded{}, &pipeline.Replaced{}, &pipeline.Proposed{}, &pipeline.Closed{}, &pipeline.TearDownStarted{},
 		&pipeline.MergeRequestSeen{}, &pipeline.TornDown{}, &pipeline.Paired{}, &pipeline.Weighed{}, &pipeline.Sampled{}, &pipeline.PairEnded{}, &pipeline.ChartDrawn{},
 	}

@@ -196,6 +196,8 @@ func (s *StageState) doing() string {
 		return "what the release before left is being removed"
 	case PhaseClearing:
 		return "what was undone is being removed"
+	case PhaseStopping:
+		return "its pods are ending, and it keeps the environment until they have"
 	case PhasePairing:
 		return "baseline and canary are being created"
 	case PhaseUnpairing:

@@ -73,6 +73,7 @@ func TestAStageSaysWhatItIsDoingAlsoWhereNothingTellsOfIt(t *testing.T) {
 		{"traffic moves back to what was no release", pipeline.StageState{Phase: pipeline.PhaseReturning, Adopted: "Deployment shop"}, "the traffic is being moved back to Deployment shop"},
 		{"the release before goes", pipeline.StageState{Phase: pipeline.PhaseRetiring}, "what the release before left is being removed"},
 		{"what was undone goes", pipeline.StageState{Phase: pipeline.PhaseClearing}, "what was undone is being removed"},
+		{"pods of a Job end", pipeline.StageState{Phase: pipeline.PhaseStopping}, "its pods are ending, and it keeps the environment until they have"},
 		{"something tells of it", pipeline.StageState{Phase: pipeline.PhaseSwitching, Progress: "1 of 2 Services"}, "1 of 2 Services"},
 		{"pods come up", pipeline.StageState{Phase: pipeline.PhaseObserving}, ""},
 	} {

@@ -118,3 +118,30 @@ func TestTheAPIServerStopsInTheMiddle(t *testing.T) {
 	r.checkOnce()
 	r.checkDatabase()
 }
+
+// TestAStandbyIsWatchedAgainAfterARestart: nobody looks at a page, so that all watches are of what may have to move.
+func TestAStandbyIsWatchedAgainAfterARestart(t *testing.T) {
+	r := newRig(t, "sim")
+	r.start()
+	const stages = "  - name: staging\n    deploy: {environment: staging, manifests: deploy/staging, strategy: blue-green, standby: %s, " +
+		"images: {registry.example.com/shop: \"${{ commit.short_sha }}\"}}\n"
+	first := r.change(1, fmt.Sprintf(stages, "0s"), nil)
+	r.merge(first)
+	r.ok(r.world.AwaitNote(r.within(), first, "**Delivered**"))
+	second := r.change(2, fmt.Sprintf(stages, "1h"), nil)
+	r.merge(second)
+	r.ok(r.world.AwaitNote(r.within(), second, "on standby"))
+
+	r.kill()
+	before := r.world.Cluster.Faults.Watches()
+	r.start()
+	deadline := time.Now().Add(patience)
+	for r.world.Cluster.Faults.Watches() < before+2 {
+		if time.Now().After(deadline) {
+			t.Fatal("the standby isn't watched after the restart")
+		}
+		pause := time.NewTimer(10 * time.Millisecond)
+		<-pause.C
+	}
+	r.checkOnce()
+}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -75,6 +77,18 @@ func TestConfigurationsInTheDocsAreRight(t *testing.T) {
 		file := write(t, "slipway.yml", withSecrets(t, text))
 		if out, code := slipway(t, "", "config", "check", "-c", file); code != 0 || !strings.HasSuffix(out, "\nok\n") {
 			t.Errorf("%s: exit %d and\n%s", name, code, out)
+		}
+	}
+}
+
+func TestMetricsSourcesInTheDocsAreRight(t *testing.T) {
+	t.Parallel()
+	base := snippets(t, "README.md", "environments:")[0]
+	sources := snippets(t, "docs/metrics.md", "metrics_sources:")
+	for _, text := range append(sources, sources[0]+snippets(t, "docs/metrics.md", "metric_templates:")[0]) {
+		file := write(t, "slipway.yml", withSecrets(t, base+strings.ReplaceAll(text, "${AWS_ACCESS_KEY_ID}", "AKIDEXAMPLE")))
+		if out, code := slipway(t, "", "config", "check", "-c", file); code != 0 || !strings.HasSuffix(out, "\nok\n") {
+			t.Errorf("%s: exit %d and\n%s", text, code, out)
 		}
 	}
 }
@@ -227,4 +241,52 @@ func TestManifestsOfTheExamplesAreRight(t *testing.T) {
 	if diff := cmp.Diff(map[string]int{"Deployment": 3, "Service": 3, "HorizontalPodAutoscaler": 1, "PodDisruptionBudget": 1, "Ingress": 1, "Job": 1}, seen); diff != "" {
 		t.Error(diff)
 	}
+}
+
+var example = regexp.MustCompile("(?ms)^```(\\S[^\n]*)\n(.*?)^```")
+
+// TestExamplesOfTheCanaryJudgeAreTrue runs what docs/canary.md shows, and compares the answers.
+func TestExamplesOfTheCanaryJudgeAreTrue(t *testing.T) {
+	t.Parallel()
+	var input, kind string
+	seen := map[string]int{}
+	for _, m := range example.FindAllStringSubmatch(page(t, "docs/canary.md"), -1) {
+		language, text := m[1], m[2]
+		want, code := text, 0
+		var args []string
+		switch words := strings.Fields(language); {
+		case language == "json request" || language == "json lines" || language == "json kayenta":
+			input, kind = text, words[1]
+			continue
+		case len(words) == 3 && kind == "request" && words[1] == "report":
+			args, code = []string{"judge", "-"}, int(words[2][0]-'0')
+		case len(words) == 3 && kind == "lines" && words[1] == "answers":
+			args, code = []string{"judge", "--lines", "-"}, int(words[2][0]-'0')
+		case language == "yaml" && kind == "kayenta":
+			args = []string{"import", "-"}
+		default:
+			t.Fatalf("nothing is known of an example of %s after one of %s", language, kind)
+		}
+		got, ended := slipway(t, input, append([]string{"canary"}, args...)...)
+		if kind == "request" { // the page has shorter lines
+			want, got = compact(t, want), compact(t, got)
+		}
+		if ended != code || got != want {
+			t.Errorf("%s: exit %d and\n%s\nthe page says exit %d and\n%s", kind, ended, got, code, want)
+		}
+		seen[kind]++
+		kind = ""
+	}
+	if diff := cmp.Diff(map[string]int{"request": 1, "lines": 1, "kayenta": 1}, seen); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var out bytes.Buffer
+	if err := json.Compact(&out, []byte(text)); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return out.String()
 }

@@ -118,11 +118,17 @@ func (o *observer) when(r *rig, what string, so func() bool) time.Time {
 	}
 }
 
-// available tells that all pods of a version's Deployment are; "" is the plain one.
+func (o *observer) deployment(name string) *appsv1.Deployment {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.deployments[name]
+}
+
+// available tells that a Deployment is rolled out: all its pods are of the image and available, and there are no others.
 func (o *observer) available(deployment, image string) bool {
 	d := o.deployments[deployment]
 	return d != nil && d.Spec.Template.Spec.Containers[0].Image == image && d.Status.ObservedGeneration >= d.Generation &&
-		d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.UpdatedReplicas == *d.Spec.Replicas
+		d.Status.AvailableReplicas == *d.Spec.Replicas && d.Status.UpdatedReplicas == *d.Spec.Replicas && d.Status.Replicas == *d.Spec.Replicas
 }
 
 // serves tells that the Service's ready endpoints are these pods, all of them, and no others.
@@ -197,18 +203,30 @@ func (f figures) add(name string, d time.Duration) {
 	f[name] = append(f[name], float64(d.Microseconds())/1000)
 }
 
+// ratio adds how many times the floor something takes.
+func (f figures) ratio(name string, d, floor time.Duration) {
+	f[name+timesFloor] = append(f[name+timesFloor], float64(d)/float64(floor))
+}
+
+const timesFloor = "-by-floor"
+
 func (f figures) report(b *testing.B) {
 	for name, all := range f {
 		slices.Sort(all)
-		b.ReportMetric(all[len(all)/2], name+"-p50-ms")
-		b.ReportMetric(all[len(all)*99/100], name+"-max-ms")
+		unit := "-ms"
+		if strings.HasSuffix(name, timesFloor) {
+			unit = ""
+		}
+		b.ReportMetric(all[len(all)/2], name+"-p50"+unit)
+		b.ReportMetric(all[len(all)*99/100], name+"-max"+unit)
 	}
 	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkBlueGreen delivers change after change by the whole program, and measures on the real control plane, as another
 // client of the API server sees it, how soon traffic moves and moves back. The floor is what the cluster takes for the same
-// with a client that only does that.
+// with a client that only does that: for the way back, a selector that is flipped between the same pods in the same
+// namespace, while the release before is on standby.
 func BenchmarkBlueGreen(b *testing.B) {
 	r := benchRig(b)
 	var broken atomic.Bool
@@ -258,48 +276,85 @@ func BenchmarkBlueGreen(b *testing.B) {
 			return deployment != "" && o.serves("shop", deployment, benchReplicas)
 		})
 		r.ok(r.world.AwaitNote(r.within(), iid, "on standby"))
-		broken.Store(true)
 		old := o.version(before)
+		floor := r.floorFlips(f, o, deployment, old)
+		broken.Store(true)
 		back := o.when(r, "the old version to serve", func() bool { return o.serves("shop", old, benchReplicas) })
-		f.add("bad-answer-to-old-serving", back.Sub(time.UnixMicro(refused.Load())))
 		r.ok(r.world.AwaitNote(r.within(), iid, "**Rolled back**"))
 		broken.Store(false)
+		answered := back.Sub(time.UnixMicro(refused.Load()))
+		f.add("bad-answer-to-old-serving", answered)
+		decided := back.Sub(r.decided())
+		f.add("decision-to-old-serving", decided)
+		f.ratio("bad-answer-to-old-serving", answered, floor)
+		f.ratio("decision-to-old-serving", decided, floor)
 		r.floor(f)
 	}
 	f.report(b)
 }
 
-// floor measures what the cluster itself takes: a plain Deployment with all pods at once, and the patch of a selector.
+// decided is when Slipway had committed its last decision to go back, by its log, which cuts off what is below a millisecond.
+func (r *rig) decided() time.Time {
+	r.Helper()
+	log := r.log.String()
+	line := log[:max(0, strings.LastIndex(log, ` msg="goes back to the release before"`))]
+	_, at, _ := strings.Cut(line[strings.LastIndex(line, "\n")+1:], "time=")
+	at, _, _ = strings.Cut(at, " ")
+	decided, err := time.Parse(time.RFC3339Nano, at)
+	r.ok(err)
+	return decided
+}
+
+// floorFlips measures what a lone flip of a selector takes between the pods of two Deployments, and returns the median of a
+// few. Each comes after a second of rest, as what a check decides does: one right after the other would be faster.
+func (r *rig) floorFlips(f figures, o *observer, now, other string) time.Duration {
+	r.Helper()
+	const flips = 3
+	services := r.client().CoreV1().Services(r.staging)
+	service := coreconfig.Service("floor", r.staging).WithSpec(coreconfig.ServiceSpec().WithSelector(o.deployment(now).Spec.Selector.MatchLabels).
+		WithPorts(coreconfig.ServicePort().WithPort(80)))
+	_, err := services.Apply(r.within(), service, metav1.ApplyOptions{FieldManager: benchManager, Force: true})
+	r.ok(err)
+	o.when(r, "the floor's pods", func() bool { return o.serves("floor", now, benchReplicas) })
+	var all []time.Duration
+	for i := range flips {
+		to := []string{other, now}[i%2]
+		patch := fmt.Sprintf(`{"spec":{"selector":{%q:%q}}}`, labelVersion, o.deployment(to).Labels[labelVersion])
+		rest := time.NewTimer(time.Second)
+		<-rest.C
+		began := time.Now()
+		_, err := services.Patch(r.within(), "floor", types.MergePatchType, []byte(patch), metav1.PatchOptions{FieldManager: benchManager})
+		r.ok(err)
+		f.add("floor-patch", time.Since(began))
+		moved := o.when(r, "the floor's endpoints", func() bool { return o.serves("floor", to, benchReplicas) })
+		f.add("floor-patch-to-serving", moved.Sub(began))
+		all = append(all, moved.Sub(began))
+	}
+	r.ok(services.Delete(r.within(), "floor", metav1.DeleteOptions{}))
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// floor measures what the cluster itself takes for a plain Deployment with all pods at once.
 func (r *rig) floor(f figures) {
 	r.Helper()
 	ns := r.kubetest.Namespace(r.TB)
 	o := r.observe(ns)
 	client, ctx := r.client(), r.within()
-	apply := func(name, image string) {
-		labels := map[string]string{"app": "floor", "name": name}
-		surge := coreconfig.PodTemplateSpec().WithLabels(labels).WithSpec(coreconfig.PodSpec().WithContainers(
-			coreconfig.Container().WithName("shop").WithImage(image)))
-		d := appsconfig.Deployment(name, ns).WithSpec(appsconfig.DeploymentSpec().WithReplicas(benchReplicas).
-			WithSelector(metaconfig.LabelSelector().WithMatchLabels(labels)).WithTemplate(surge))
-		_, err := client.AppsV1().Deployments(ns).Apply(ctx, d, metav1.ApplyOptions{FieldManager: benchManager})
-		r.ok(err)
-	}
-	service := coreconfig.Service("floor", ns).WithSpec(coreconfig.ServiceSpec().WithSelector(map[string]string{"name": "blue"}).
+	labels := map[string]string{"app": "floor"}
+	service := coreconfig.Service("floor", ns).WithSpec(coreconfig.ServiceSpec().WithSelector(labels).
 		WithPorts(coreconfig.ServicePort().WithPort(80)))
 	_, err := client.CoreV1().Services(ns).Apply(ctx, service, metav1.ApplyOptions{FieldManager: benchManager})
 	r.ok(err)
+	pods := coreconfig.PodTemplateSpec().WithLabels(labels).WithSpec(coreconfig.PodSpec().WithContainers(
+		coreconfig.Container().WithName("shop").WithImage("floor:1")))
+	d := appsconfig.Deployment("floor", ns).WithSpec(appsconfig.DeploymentSpec().WithReplicas(benchReplicas).
+		WithSelector(metaconfig.LabelSelector().WithMatchLabels(labels)).WithTemplate(pods))
 	began := time.Now()
-	apply("blue", "floor:1")
-	up := o.when(r, "the floor's pods", func() bool { return o.serves("floor", "blue", benchReplicas) })
-	f.add("floor-deployment-to-serving", up.Sub(began))
-	apply("green", "floor:1")
-	o.when(r, "the floor's other pods", func() bool { return o.available("green", "floor:1") })
-	began = time.Now()
-	_, err = client.CoreV1().Services(ns).Patch(ctx, "floor", types.MergePatchType, []byte(`{"spec":{"selector":{"name":"green"}}}`), metav1.PatchOptions{})
+	_, err = client.AppsV1().Deployments(ns).Apply(ctx, d, metav1.ApplyOptions{FieldManager: benchManager})
 	r.ok(err)
-	f.add("floor-patch", time.Since(began))
-	moved := o.when(r, "the floor's endpoints", func() bool { return o.serves("floor", "green", benchReplicas) })
-	f.add("floor-patch-to-serving", moved.Sub(began))
+	up := o.when(r, "the floor's pods", func() bool { return o.serves("floor", "floor", benchReplicas) })
+	f.add("floor-deployment-to-serving", up.Sub(began))
 }
 
 // BenchmarkNextStep measures how soon after the pods of one stage are available the next stage writes to the cluster.

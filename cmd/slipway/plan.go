@@ -29,6 +29,7 @@ const wouldChange = 2
 // planned is what plan was asked for.
 type planned struct {
 	config, project, environment, sha, into, dir string
+	review                                       int64 // merge request
 	out                                          io.Writer
 }
 
@@ -59,6 +60,7 @@ the delivery would fail.`,
 	cmd.Flags().StringVar(&p.environment, "environment", "", "only this environment")
 	cmd.Flags().StringVar(&p.sha, "ref-sha", "", "the commit that is delivered (default: git's HEAD)")
 	cmd.Flags().StringVar(&p.into, "into", "main", "the branch that is merged into")
+	cmd.Flags().Int64Var(&p.review, "review", 0, "plan the review of the merge request with this number, not its delivery")
 	_ = cmd.MarkFlagRequired("project") // it is there, some lines up
 	return cmd
 }
@@ -168,12 +170,19 @@ func (p *planned) compile(ctx context.Context, cfg *config.Config, files fs.FS) 
 			SHA: sha, ShortSHA: pipeline.Short(sha), Ref: p.into, Title: title,
 			Author: p.git(ctx, "log", "-1", "--format=%an", sha), AuthorEmail: p.git(ctx, "log", "-1", "--format=%ae", sha),
 		},
-		MergeRequest: pipeline.MergeRequest{Title: title, TargetBranch: p.into, SourceBranch: p.git(ctx, "rev-parse", "--abbrev-ref", "HEAD")},
+		MergeRequest: pipeline.MergeRequest{IID: p.review, Title: title, TargetBranch: p.into, SourceBranch: p.git(ctx, "rev-parse", "--abbrev-ref", "HEAD")},
 	}
 	file, problems := spec.Parse(spec.FileName, data)
 	var plan *pipeline.Plan
+	compile := spec.Compile
+	if p.review > 0 {
+		compile = spec.CompileReview
+	}
+	if len(problems) == 0 && p.review > 0 && file.Review == nil {
+		return nil, errors.New(spec.FileName + " has no review")
+	}
 	if len(problems) == 0 {
-		plan, problems = spec.Compile(file, in, app.Operator(cfg))
+		plan, problems = compile(file, in, app.Operator(cfg))
 	}
 	if len(problems) > 0 {
 		for _, problem := range problems {

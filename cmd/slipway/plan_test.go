@@ -109,3 +109,18 @@ production → production (cluster main, namespace shop):
 		t.Errorf("exit %d and\n%s\nwant\n%s", code, out, want)
 	}
 }
+
+func TestPlanOfAReviewSaysWhichHostItMayNotClaim(t *testing.T) {
+	t.Parallel()
+	operator := write(t, "slipway.yml", "clusters: [{name: main, kubeconfig: "+write(t, "kubeconfig", string(simulatedCluster(t).Kubeconfig()))+"}]\n"+
+		"environments: [{name: review/*, projects: [shop/*], cluster: main, namespace: shop, review: true, hosts: ['mr-12.review.example.com']}]\n")
+	plan := func(review string) (string, int) {
+		return slipway(t, "", "plan", "-c", operator, "--project", "shop/web", "--ref-sha", strings.Repeat("2a", 20), "--review", review, "../../examples/review")
+	}
+	if out, code := plan("12"); code != 2 || !strings.Contains(out, "create Ingress shop-review-mr-12-") {
+		t.Errorf("its own host: exit %d and\n%s", code, out)
+	}
+	if out, code := plan("13"); code != 1 || !strings.Contains(out, `claims the host "mr-13.review.example.com", and a review environment such as review/mr-13 may not (the operator's hosts of this environment are mr-12.review.example.com;`) {
+		t.Errorf("another's host: exit %d and\n%s", code, out)
+	}
+}

@@ -74,11 +74,12 @@ type rig struct {
 	flags    []string // of serve, beyond the rig's own
 	log      *lockedBuffer
 	process  *exec.Cmd
-	cluster  string // "sim" or "real"
+	cluster  string // "sim", "real" or "proxied"
 	staging  string // namespaces
 	prod     string
 	review   string // namespace of reviews, "" unless a test wants some
 	kubetest *kubetest.Cluster
+	proxy    *kubetest.Proxy // slipway's way to a "proxied" cluster, which is a real one
 	// migrations is how many deliveries were driven whose pipelines run a Kubernetes Job.
 	migrations int
 }
@@ -127,10 +128,17 @@ func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool
 	t.Helper()
 	r := &rig{TB: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
 	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond}
-	if cluster == "real" {
+	if cluster == "real" || cluster == "proxied" {
 		r.kubetest = kubetest.Start(t)
 		r.staging, r.prod = r.kubetest.Namespace(t), r.kubetest.Namespace(t)
 		o.Kubeconfig, o.Staging, o.Production, o.Serving = r.kubetest.KubeconfigPath, r.staging, r.prod, r.serving
+	}
+	if cluster == "proxied" {
+		r.proxy = r.kubetest.Proxy(t)
+		o.Kubeconfig = filepath.Join(r.dir, "proxied.kubeconfig")
+		if err := os.WriteFile(o.Kubeconfig, r.proxy.Kubeconfig(t, r.staging), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if r.review = "shop-review"; r.kubetest != nil && reviews {
 		r.review = r.kubetest.Namespace(t)

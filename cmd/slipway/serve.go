@@ -90,7 +90,7 @@ func describe(w io.Writer, cfg *config.Config) {
 		fmt.Fprintf(w, "checks       may ask %s\n", strings.Join(cfg.Checks.Hosts, ", "))
 	}
 	for _, s := range cfg.Sources {
-		fmt.Fprintf(w, "metrics      %s: Prometheus at %s\n", s.Name, s.Prometheus.URL)
+		fmt.Fprintf(w, "metrics      %s: %s\n", s.Name, &s)
 	}
 	fmt.Fprintln(w, "ok")
 }

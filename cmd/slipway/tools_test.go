@@ -133,7 +133,7 @@ console      password
 environment  staging → main/shop-staging for [shop/*]
 ok
 `, 0},
-		"checks and sources": {secrets + "checks: {hosts: [shop.internal, '*.example.com']}\nmetrics_sources: [{name: main, prometheus: {url: 'http://prometheus:9090', token: prometheus-very-secret}}]\n",
+		"checks and sources": {secrets + "checks: {hosts: [shop.internal, '*.example.com']}\nmetrics_sources: [{name: main, prometheus: {url: 'http://prometheus:9090', token: prometheus-very-secret}}, {name: dd, datadog: {site: datadoghq.eu, api_key: api-very-secret, app_key: app-very-secret}}]\n",
 			`listens on   127.0.0.1:8080, people reach it at http://127.0.0.1:8080
 database     slipway.db
 gitlab       https://gitlab.example.com, hooks at http://127.0.0.1:8080/hooks/gitlab
@@ -142,6 +142,7 @@ console      password
 environment  staging → main/shop-staging for [shop/*]
 checks       may ask shop.internal, *.example.com
 metrics      main: Prometheus at http://prometheus:9090
+metrics      dd: Datadog at https://api.datadoghq.eu
 ok
 `, 0},
 		"an unknown key":        {replace("  secret_tokens:", "  secret_tokns:"), "slipway: configuration FILE: [5:3] unknown field \"secret_tokns\"\n", 1},

@@ -91,7 +91,7 @@ func (e *Executor) look(ctx context.Context, t *pipeline.Task, do pipeline.Measu
 			return out, err
 		}
 		if out.Unwell != "" || out.Unequal != "" { // the samples would change nothing, and people wait
-			out.Unwell, out.Unequal = clip(out.Unwell, maxDetail), clip(out.Unequal, maxDetail)
+			out.Unwell, out.Unequal = clip(out.Unwell), clip(out.Unequal)
 			return out, nil
 		}
 	}
@@ -165,16 +165,16 @@ func (e *Executor) keep(ctx context.Context, t *pipeline.Task, do pipeline.Measu
 
 // refusal is a failure that no further try changes.
 func refusal(code pipeline.ReasonCode, detail string, cause error) *pipeline.Failure {
-	return &pipeline.Failure{Code: code, Detail: clip(detail, maxDetail), Permanent: true, Err: cause}
+	return &pipeline.Failure{Code: code, Detail: clip(detail), Permanent: true, Err: cause}
 }
 
-// clip shortens text to a number of characters.
-func clip(text string, limit int) string {
+// clip bounds what people are told.
+func clip(text string) string {
 	runes := []rune(text)
-	if len(runes) <= limit {
+	if len(runes) <= maxDetail {
 		return text
 	}
-	return string(runes[:limit-1]) + "…"
+	return string(runes[:maxDetail-1]) + "…"
 }
 
 // wholeSteps is the part of a time that is made of whole steps, which begin at the same moments for everybody. It may be

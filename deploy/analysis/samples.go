@@ -118,7 +118,7 @@ func (q *question) failure(ctx context.Context, err error) error {
 	case errors.As(err, &failed) && failed.Permanent:
 		return refusal(pipeline.ReasonMeasure, q.words(failed.Words), err)
 	case errors.As(err, &failed):
-		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: clip(q.words(failed.Words), maxDetail), Err: err}
+		return &pipeline.Failure{Code: pipeline.ReasonUnreachable, Detail: clip(q.words(failed.Words)), Err: err}
 	}
 	return fmt.Errorf("ask %s for %s: %w", q.source, q.metric, err)
 }

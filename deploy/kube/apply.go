@@ -1,12 +1,14 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,8 +24,9 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
-// Check applies the objects as a dry run. What another project's deliveries have brought is not for this one, whoever
-// lets them share a namespace: the cluster would see no conflict, because both come from Slipway.
+// Check applies the objects as a dry run. What another project's deliveries have brought, or this one's to another
+// environment, is not to be written over, whoever lets them share a namespace: the cluster would see no conflict, because
+// both come from Slipway.
 func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error {
 	defined := manifest.Defined(objects)
 	var known, tried []manifest.Object
@@ -44,6 +47,9 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 			tried = append(tried, o)
 		}
 	}
+	var strangers error
+	var looking sync.WaitGroup
+	looking.Go(func() { _, strangers = each(known, func(o manifest.Object) error { return n.ours(ctx, o) }) })
 	_, err := each(tried, func(o manifest.Object) error {
 		_, _, err := n.patch(ctx, o, dryRun())
 		if withoutDryRun(err) {
@@ -51,11 +57,8 @@ func (n *Namespace) Check(ctx context.Context, objects []manifest.Object) error 
 		}
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	_, err = each(known, func(o manifest.Object) error { return n.ours(ctx, o) })
-	return err
+	looking.Wait()
+	return cmp.Or(err, strangers)
 }
 
 func dryRun() metav1.PatchOptions {
@@ -68,7 +71,7 @@ func isUnknownKind(err error) bool {
 	return ok && meta.IsNoMatchError(failure.Err)
 }
 
-// ours refuses an object that exists and is another project's.
+// ours refuses an object that exists and is another project's, or another environment's.
 func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
 	resource, mapping, err := n.resource(ctx, o)
 	if err != nil {
@@ -85,16 +88,15 @@ func (n *Namespace) ours(ctx context.Context, o manifest.Object) error {
 			verb: "get", resource: mapping.Resource.GroupResource().String(), title: o.Title(), namespace: n.namespace, secret: isSecret(o), from: o.From,
 		})
 	}
-	its, mine := live.GetLabels(), o.GetLabels()
-	if its[deploy.LabelManagedBy] == deploy.Manager && its[deploy.LabelProject] != "" && its[deploy.LabelProject] != mine[deploy.LabelProject] {
-		where := "has the same namespace"
-		if o.DefinesKind() {
-			where = "defines it for the whole cluster"
-		}
-		return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered by the GitLab project with the number %s, which %s",
-			place(o.From), o.Title(), its[deploy.LabelProject], where), nil)
+	who := deploy.Stranger(o.GetLabels(), live)
+	if who == "" {
+		return nil
 	}
-	return nil
+	where := "has the same namespace"
+	if o.DefinesKind() {
+		where = "defines it for the whole cluster"
+	}
+	return refusal(pipeline.ReasonNotAllowed, fmt.Sprintf("%s%s is delivered %s, which %s", place(o.From), o.Title(), who, where), nil)
 }
 
 // withoutDryRun tells that an admission webhook can't take part in a dry run.

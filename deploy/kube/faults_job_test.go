@@ -7,10 +7,10 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubefault"
@@ -50,11 +50,8 @@ func TestJobsThatCanNotBeginSayWhyAndAreRemoved(t *testing.T) {
 			pipeline.ReasonRefused, []string{"Job migrate-aaaa1111-", "images must be signed"}},
 		{"a namespace that is being deleted", migrate("migrate", "migrate:1", ""), (*world).terminate, pipeline.ReasonForbidden, []string{" is being deleted"}},
 		{"a field that somebody else manages", configMap("settings", "two") + migrate("migrate", "migrate:1", ""), func(w *world) {
-			w.commit("cccc3333", configMap("settings", "one"))
-			w.run = nil
-			w.mustApply("cccc3333")
-			patch := []byte(`{"data":{"value":"theirs"}}`)
-			if _, err := w.admin.CoreV1().ConfigMaps(w.namespace).Patch(w.t.Context(), "settings", types.MergePatchType, patch, metav1.PatchOptions{FieldManager: "kubectl-edit"}); err != nil {
+			theirs := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "settings"}, Data: map[string]string{"value": "theirs"}}
+			if _, err := w.admin.CoreV1().ConfigMaps(w.namespace).Create(w.t.Context(), theirs, metav1.CreateOptions{FieldManager: "kubectl-edit"}); err != nil {
 				w.t.Fatal(err)
 			}
 		}, pipeline.ReasonConflict, []string{"ConfigMap settings: kubectl-edit manages .data.value"}},

@@ -27,6 +27,8 @@ type watched struct {
 	listed  bool
 	trouble bool
 	err     error
+	open    bool      // a watch tells of changes now
+	heard   time.Time // when it last told something, if only that it is still there
 }
 
 func (w *watched) change(do func()) {
@@ -146,6 +148,8 @@ func (n *Namespace) watchOnce(ctx context.Context, w *watched, version string, c
 		return version, err
 	}
 	defer watcher.Stop()
+	w.change(func() { w.open, w.heard = true, time.Now() })
+	defer w.change(func() { w.open = false })
 	changed()
 	for {
 		select {
@@ -211,10 +215,12 @@ func watchError(event watch.Event) error {
 // take puts one change into w, and tells whether it is one.
 func (n *Namespace) take(w *watched, kind watch.EventType, o *unstructured.Unstructured) bool {
 	if kind == watch.Bookmark {
+		w.change(func() { w.heard = time.Now() })
 		return false
 	}
 	o.SetManagedFields(nil)
 	w.change(func() {
+		w.heard = time.Now()
 		if kind == watch.Deleted {
 			delete(w.objects, o.GetUID())
 			return

@@ -137,3 +137,24 @@ func TestMarksAreSlipwaysToSet(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherEnvironmentsObjectsStayAsTheyAre: two environments of one project have no lock together.
+func TestAnotherEnvironmentsObjectsStayAsTheyAre(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.commit("aaaa1111", configMap("settings", "staging's"))
+		w.commit("bbbb2222", configMap("settings", "production's"))
+		w.commit("cccc3333", configMap("others", "production's"))
+		w.environment = "staging"
+		w.mustApply("aaaa1111")
+		w.environment = "production"
+		_, err := w.apply("bbbb2222")
+		f := w.permanent(err)
+		if f.Code != pipeline.ReasonNotAllowed || !f.Unchanged || !strings.Contains(f.Detail, "ConfigMap settings is delivered to environment staging of this project, which has the same namespace") {
+			t.Errorf("got %+v", f)
+		}
+		if got := w.configMap("settings").Data["value"]; got != "staging's" {
+			t.Errorf("the other environment's value is %q now", got)
+		}
+		w.mustApply("cccc3333")
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -217,18 +218,27 @@ func TestJobsThatCanNotRunSayWhy(t *testing.T) {
 	}
 }
 
-// stopJob stops the stage's Job, or looks twice whether there is one.
+// stopJob stops the stage's Job, or looks twice whether there is one, until it is gone with its pods.
 func (w *world) stopJob() {
 	w.t.Helper()
-	stop := pipeline.StopJob{Stage: stageName, Attempt: 1}
-	_, err := w.do("aaaa1111", stop)
-	if f, ok := pipeline.AsFailure(err); ok && !f.Permanent && f.After > 0 {
-		task := w.task("aaaa1111", stop)
-		task.Attempt = 2
-		_, err = w.executor().Execute(w.context(), task)
-	}
-	if err != nil {
+	if err := w.stopped(); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+func (w *world) stopped() error {
+	stop := pipeline.StopJob{Stage: stageName, Attempt: 1}
+	for attempt := 1; ; attempt++ {
+		task := w.task("aaaa1111", stop)
+		task.Attempt = attempt
+		event, err := w.executor().Execute(w.context(), task)
+		if f, ok := pipeline.AsFailure(err); ok && !f.Permanent && f.After > 0 {
+			continue
+		}
+		if want := (pipeline.JobStopped{Stage: stageName, Attempt: 1}); err == nil && event != want {
+			return fmt.Errorf("the outcome is %#v", event)
+		}
+		return err
 	}
 }
 
@@ -258,10 +268,110 @@ func TestAJobIsStopped(t *testing.T) {
 		w.commit("aaaa1111", migrate("migrate", "forever", ""))
 		w.stopJob() // there is none yet
 		w.leaveJob()
-		w.must("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
-		w.await("the end of the job", func() bool { return len(w.jobs()) == 0 })
+		w.stopJob()
+		if jobs, pods := w.jobs(), w.podsOf("aaaa1111"); len(jobs)+len(pods) > 0 {
+			t.Errorf("it was stopped, and there are jobs %q and pods %q", jobs, pods)
+		}
 		w.stopJob()
 	})
+}
+
+// podsOf lists the pods of Jobs of a commit, also those that are ending.
+func (w *world) podsOf(sha string) (names []string) {
+	w.t.Helper()
+	list, err := w.admin.CoreV1().Pods(w.namespace).List(w.t.Context(), metav1.ListOptions{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for i := range list.Items {
+		if strings.Contains(list.Items[i].Name, sha) {
+			names = append(names, list.Items[i].Name)
+		}
+	}
+	return names
+}
+
+// hold sets the finalizers of the Job's pods, so that they stay for a while.
+func (w *world) hold(finalizers string) {
+	w.t.Helper()
+	for _, name := range w.podsOf("aaaa1111") {
+		patch := []byte(`{"metadata":{"finalizers":` + finalizers + `}}`)
+		if _, err := w.admin.CoreV1().Pods(w.namespace).Patch(w.context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+func TestAJobIsStoppedWhenItsPodsHaveEnded(t *testing.T) {
+	for name, remove := range map[string]func(w *world){
+		"by Slipway": func(*world) {},
+		"after somebody has removed it": func(w *world) {
+			background := metav1.DeletePropagationBackground
+			if err := w.admin.BatchV1().Jobs(w.namespace).Delete(w.context(), w.jobs()[0], metav1.DeleteOptions{PropagationPolicy: &background}); err != nil {
+				w.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+				w.commit("aaaa1111", migrate("migrate", "forever", ""))
+				w.leaveJob()
+				w.hold(`["example.com/still-writing"]`)
+				remove(w)
+				ended := make(chan error, 1)
+				go func() { ended <- w.stopped() }()
+				w.await("the job to be removed", func() bool { return len(w.jobs()) == 0 })
+				select {
+				case err := <-ended:
+					t.Fatalf("it counts as stopped while %q are there: %v", w.podsOf("aaaa1111"), err)
+				default:
+				}
+				w.hold("[]")
+				if err := <-ended; err != nil {
+					t.Fatal(err)
+				}
+				if pods := w.podsOf("aaaa1111"); len(pods) > 0 {
+					t.Errorf("pods %q are left", pods)
+				}
+			})
+		})
+	}
+}
+
+// TestAJobThatCannotBeFoundAnyMoreIsNotStopped: the operator may have taken the environment away while it ran.
+func TestAJobThatCannotBeFoundAnyMoreIsNotStopped(t *testing.T) {
+	t.Parallel()
+	w := simulated(t)
+	w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+	w.commit("aaaa1111", migrate("migrate", "forever", ""))
+	w.leaveJob()
+	w.environment = "elsewhere"
+	stop := w.task("aaaa1111", pipeline.StopJob{Stage: stageName, Attempt: 1})
+	if event, err := w.executor().Execute(w.context(), stop); err != nil || event != (pipeline.JobStopped{Stage: stageName, Attempt: 1}) {
+		t.Errorf("one that was never made: %#v, %v", event, err)
+	}
+	stop.Delivery.Stages[0].Begun = &pipeline.StartedJob{Name: w.jobs()[0]}
+	_, err := w.executor().Execute(w.context(), stop)
+	if f := w.permanent(err); f.Code != pipeline.ReasonNotAllowed {
+		t.Errorf("one that runs: %+v", f)
+	}
+}
+
+func TestAJobThatIsNoLongerSlipwaysIsNotStopped(t *testing.T) {
+	t.Parallel()
+	w := simulated(t)
+	w.run = &pipeline.Run{Environment: "production", Manifests: "deploy"}
+	w.commit("aaaa1111", migrate("migrate", "forever", ""))
+	w.leaveJob()
+	name := w.jobs()[0]
+	patch := []byte(`{"metadata":{"labels":{"` + deploy.LabelManagedBy + `":"somebody"}}}`)
+	if _, err := w.admin.BatchV1().Jobs(w.namespace).Patch(w.context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if f := w.permanent(w.stopped()); !strings.Contains(f.Detail, "has lost Slipway's labels, so it was not stopped") {
+		t.Errorf("got %s", f.Detail)
+	}
 }
 
 func TestTheJobOfTheAttemptBeforeEndsFirst(t *testing.T) {
@@ -321,6 +431,35 @@ func TestJobsOfChecksAreApart(t *testing.T) {
 	for _, j := range list.Items {
 		if d := j.Spec.ActiveDeadlineSeconds; d == nil || *d != 3600 {
 			t.Errorf("job %s may run for %v seconds", j.Name, d)
+		}
+	}
+}
+
+// TestChecksWriteNothingOverWhatIsThere: they run without the environment's lock.
+func TestChecksWriteNothingOverWhatIsThere(t *testing.T) {
+	t.Parallel()
+	w := simulated(t)
+	w.commit("aaaa1111", configMap("settings", "the release's"))
+	w.mustApply("aaaa1111")
+	check := func(manifests string) error {
+		w.commit("aaaa1111", manifests)
+		task := w.task("aaaa1111", pipeline.RunCheck{Stage: stageName, Attempt: 1, Check: "smoke", Run: 1})
+		_, _, _, err := w.executor().RunToEnd(w.context(), task, pipeline.Run{Environment: "production", Manifests: "deploy"}, "smoke-1")
+		return err
+	}
+	f := w.permanent(check(configMap("settings", "the check's") + migrate("smoke", "smoke:1", "")))
+	if f.Code != pipeline.ReasonNotAllowed || !strings.Contains(f.Detail, "ConfigMap settings was delivered, and not by a check") {
+		t.Errorf("got %+v", f)
+	}
+	if got := w.configMap("settings").Data["value"]; got != "the release's" {
+		t.Errorf("the release's value is %q now", got)
+	}
+	for _, value := range []string{"one", "two"} { // what a check brought before, the next may change
+		if err := check(configMap("smoke-settings", value) + migrate("smoke-"+value, "smoke:1", "")); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.configMap("smoke-settings").Data["value"]; got != value {
+			t.Errorf("the check's value is %q, want %q", got, value)
 		}
 	}
 }

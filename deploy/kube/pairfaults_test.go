@@ -2,6 +2,7 @@ package kube_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -41,6 +42,9 @@ func TestNoKillLeavesAPairOrAGap(t *testing.T) {
 						p := w.survive("bbbb2222", late, w.startPair(one)).(pipeline.Paired).Pair
 						w.wantEqual(p, 1)
 						w.wantDeployments(stable, p.Baseline.Workloads[0], p.Canary.Workloads[0])
+						if routed {
+							w.survive("bbbb2222", late, pipeline.WeighPair{Stage: canaryStage, Attempt: 1, Weight: 30})
+						}
 						w.surviveEnd("bbbb2222", late)
 						w.wantDeployments(stable)
 						w.await("all of the pair to be gone", func() bool {
@@ -69,6 +73,66 @@ func (w *world) surviveEnd(sha string, late bool) {
 	w.tries = 1 // the first try looks once more in any case
 	defer func() { w.tries = 0 }()
 	w.survive(sha, late, pipeline.EndPair{Stage: canaryStage, Attempt: 1, Environment: "production"})
+}
+
+// TestAPairThatIsCanceledIsRemoved: while its pods come up.
+func TestAPairThatIsCanceledIsRemoved(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.canary = &pipeline.Canary{Instances: 2}
+		w.commit("aaaa1111", configMap("settings", "one")+service+mounting("shop:1"))
+		w.commit("bbbb2222", configMap("settings", "two")+service+mounting("shop:neverready"))
+		clients := w.clients()
+		one := w.deliver("aaaa1111", nil)
+		ctx, cancel := context.WithCancel(w.context())
+		result := make(chan error, 1)
+		e, task := w.executor(), w.task("bbbb2222", w.startPair(one))
+		go func() {
+			_, err := e.Execute(ctx, task)
+			result <- err
+		}()
+		w.await("the baseline", func() bool {
+			return slices.ContainsFunc(w.pods(deploy.TrackBaseline), func(p corev1.Pod) bool {
+				return slices.ContainsFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue })
+			})
+		})
+		cancel()
+		if err := <-result; !errors.Is(err, context.Canceled) {
+			t.Errorf("it ended with %v", err)
+		}
+		if removed := w.endPair("bbbb2222"); len(removed) != 3 { // two Deployments and the settings
+			t.Errorf("removed %q", removed)
+		}
+		w.wantDeployments("shop")
+		w.awaitEndpoints("shop", map[string]int{"shop": 1})
+		clients.always(t, "shop")
+	})
+}
+
+// TestAnEarlierReleaseIsComparedWith: with its own images and configuration.
+func TestAnEarlierReleaseIsComparedWith(t *testing.T) {
+	onEachCluster(t, func(t *testing.T, w *world) {
+		w.commit("aaaa1111", configMap("settings", "one")+service+mounting("shop:1"))
+		w.commit("bbbb2222", configMap("settings", "two")+service+mounting("shop:2"))
+		w.commit("cccc3333", configMap("settings", "two")+service+mounting("shop:3"))
+		one := w.deliver("aaaa1111", nil)
+		two := w.deliver("bbbb2222", &one)
+		w.canary = &pipeline.Canary{Instances: 1}
+		start := w.startPair(two)
+		start.Compare = one
+		p := w.must("cccc3333", start).(pipeline.Paired).Pair
+		uses := func(track pipeline.Track) string {
+			s := w.only(track).Spec.Template.Spec
+			image, _, _ := strings.Cut(s.Containers[0].Image, "@") // the simulated cluster told a digest
+			return image + " " + w.configMap(s.Volumes[0].ConfigMap.Name).Data["value"]
+		}
+		if uses(p.Baseline) != "shop:1 one" || uses(p.Canary) != "shop:3 two" || p.Baseline.SHA != "aaaa1111" || p.Baseline.Release != one.ID {
+			t.Errorf("the baseline is %s, the canary %s: %+v", uses(p.Baseline), uses(p.Canary), p)
+		}
+		if w.only(p.Canary).Spec.Template.Spec.Volumes[0].ConfigMap.Name != "settings" {
+			t.Error("what is the same is copied")
+		}
+		w.endPair("cccc3333")
+	})
 }
 
 // TestAPairThatWasHalfBegunBeginsAnew: the pods of a track are not older than the other's because a process was killed.

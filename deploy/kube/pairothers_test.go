@@ -120,6 +120,36 @@ func TestAReleaseOfAnOlderSlipwayTakesAPair(t *testing.T) {
 	})
 }
 
+// TestWhatMovesTrafficLeavesAPairAlone: another release comes up beside it, gets the traffic, and gives it back.
+func TestWhatMovesTrafficLeavesAPairAlone(t *testing.T) {
+	for _, strategy := range bothStrategies {
+		t.Run("beside "+string(strategy), func(t *testing.T) {
+			onEachCluster(t, func(t *testing.T, w *world) {
+				w.deploy.Strategy = strategy
+				w.canary = &pipeline.Canary{Instances: 1}
+				w.commit("aaaa1111", service+deployment("shop:1", 1, "")+budget)
+				w.commit("bbbb2222", service+deployment("shop:2", 1, "")+budget)
+				one := w.deliver("aaaa1111", nil)
+				p := w.pairUp("bbbb2222", one)
+				w.deploy.Strategy = pipeline.StrategyBlueGreen
+				two := w.release("bbbb2222")
+				w.switchTo(two, &one)
+				w.restore("bbbb2222", &one, &two)
+				w.wantEqual(p, 1)
+				w.endPair("bbbb2222")
+				w.retire(one, &two)
+				if n := len(w.deployments()); n != 1 {
+					t.Errorf("left are %q", w.deployments())
+				}
+				if b, err := w.admin.PolicyV1().PodDisruptionBudgets(w.namespace).Get(t.Context(), "shop", metav1.GetOptions{}); err != nil ||
+					(len(b.Spec.Selector.MatchExpressions) > 0) != (strategy == pipeline.StrategyBlueGreen) {
+					t.Errorf("the budget selects by %v: %v", b.Spec.Selector, err)
+				}
+			})
+		})
+	}
+}
+
 // TestTheTreeShowsTheTracks: also the pods below them.
 func TestTheTreeShowsTheTracks(t *testing.T) {
 	onEachCluster(t, func(t *testing.T, w *world) {

@@ -66,3 +66,36 @@ func TestImagesAreAppliedAndRecordedWithTheirDigests(t *testing.T) {
 		t.Errorf("a registry that is away: %v", err)
 	}
 }
+
+// A tag that has moved since the canary ran changes nothing, nor does what the manifests pin themselves.
+func TestWhatACanaryHasTestedIsDeployed(t *testing.T) {
+	w := simulated(t)
+	const tested, moved, pinned = "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+		"sha256:bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "sha256:cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+	for _, c := range []struct {
+		name, manifest, want string
+		images               []pipeline.Image
+	}{
+		{"as a tag", "shop:1", "shop:1@" + tested, []pipeline.Image{{Name: "other:1", Digest: moved}, {Name: "shop:1", Digest: tested}}},
+		{"as it was pinned for the canary", "shop:1", "shop:1@" + tested, []pipeline.Image{{Name: "shop:1@" + tested, Digest: tested}}},
+		{"with a digest of the manifests' own", "shop@" + pinned, "shop@" + pinned, []pipeline.Image{{Name: "shop", Digest: tested}}},
+		{"without a digest that the cluster told", "shop:1", "shop:1", []pipeline.Image{{Name: "shop:1"}}},
+	} {
+		w.commit("aaaa1111", deployment(c.manifest, 1, ""))
+		do := pipeline.Apply{Stage: stageName, Attempt: 1, ReleaseID: "7-1-aaaa1111/" + stageName + "/1", Images: c.images}
+		event, err := w.executor().Execute(w.context(), w.task("aaaa1111", do))
+		if err != nil {
+			t.Fatal(err)
+		}
+		live, err := w.admin.AppsV1().Deployments(w.namespace).Get(t.Context(), "shop", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := live.Spec.Template.Spec.Containers[0].Image; got != c.want {
+			t.Errorf("%s: %s is deployed, want %s", c.name, got, c.want)
+		}
+		if r := event.(pipeline.Applied).Release; len(r.Images) != 1 || r.Images[0].Name != c.want {
+			t.Errorf("%s: recorded are %+v", c.name, r.Images)
+		}
+	}
+}

@@ -26,6 +26,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubetest"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
@@ -53,6 +54,7 @@ type world struct {
 	tries       int                                 // of effects before, for which a task is the next
 	environment string                              // "production" unless a test says so
 	slug        string                              // of a review
+	fence       *manifest.Fence                     // of a review
 	mortal      func(deploy.Cluster) deploy.Cluster // stands before the cluster if it is set
 
 	source source
@@ -144,7 +146,7 @@ func (w *world) Target(ctx context.Context, project, environment string) (deploy
 	if w.crds {
 		namespace = namespace.AllowCRDs()
 	}
-	target := deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds}
+	target := deploy.Target{Cluster: namespace, Name: w.options.Name, Namespace: w.namespace, CRDs: w.crds, Fence: w.fence}
 	if w.mortal != nil {
 		target.Cluster = w.mortal(target.Cluster)
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -72,7 +73,11 @@ func (r *reader) kustomize(dir string) (_ []Object, err error) {
 			err = &Error{Origin: Origin{File: dir}, What: "makes kustomize crash"}
 		}
 	}()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(memory, path.Join("/", dir))
+	meter := &metered{FileSystem: memory, left: 4 * r.limits.Bytes}
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(meter, path.Join("/", dir))
+	if meter.left < 0 {
+		return nil, &Error{Origin: Origin{File: dir}, What: "loads the same files again and again", Hint: "its folders refer to each other so often that it would become too big"}
+	}
 	if err != nil {
 		return nil, &Error{Origin: Origin{File: dir}, What: "kustomize: " + kustomizeProblem(err)}
 	}
@@ -93,6 +98,27 @@ func (r *reader) kustomize(dir string) (_ []Object, err error) {
 	}
 	return objects, nil
 }
+
+// metered bounds what kustomize reads. A few folders that refer to each other many times are loaded millions of times, and
+// nothing could stop that from outside.
+type metered struct {
+	filesys.FileSystem
+	left int64 // bytes
+}
+
+func (m *metered) ReadFile(name string) ([]byte, error) {
+	const least = 512 // bytes that a file counts: to load it takes more than its text
+	if m.left < 0 {
+		return nil, errTooOften
+	}
+	content, err := m.FileSystem.ReadFile(name)
+	if m.left -= max(least, int64(len(content))); err == nil && m.left < 0 {
+		return nil, errTooOften
+	}
+	return content, err
+}
+
+var errTooOften = errors.New("files are loaded too often")
 
 // kustomizeProblem is the builder's message, without the text of files that some of its messages carry.
 func kustomizeProblem(err error) string {

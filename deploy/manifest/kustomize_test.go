@@ -1,6 +1,7 @@
 package manifest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -19,5 +20,29 @@ func TestAKeyThatKustomizeReadsOtherwiseIsRefused(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 		})
+	}
+}
+
+// TestFoldersThatReferToEachOtherManyTimesAreStopped: four levels of six folders, each of which refers to the next level, are
+// loaded more than a thousand times, and ten would be loaded until the memory is full.
+func TestFoldersThatReferToEachOtherManyTimesAreStopped(t *testing.T) {
+	files := fstest.MapFS{"level4/all.yaml": {Data: []byte("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n")}}
+	put := func(dir, text string) { files[dir+"/kustomization.yaml"] = &fstest.MapFile{Data: []byte(text)} }
+	for level := range 4 {
+		var list []string
+		for _, way := range []string{"a", "b", "c", "d", "e", "f"} {
+			dir := fmt.Sprintf("level%d-%s", level, way)
+			put(dir, fmt.Sprintf("namePrefix: %s-\nresources: [../level%d]\n", way, level+1))
+			list = append(list, "../"+dir)
+		}
+		put(fmt.Sprintf("level%d", level), "resources: ["+strings.Join(list, ", ")+"]\n")
+	}
+	put("level4", "resources: [all.yaml]\n")
+	_, err := manifest.Render(files, manifest.Source{Path: "level0"}, manifest.Limits{Bytes: 64 << 10, Objects: 10000})
+	if err == nil || !strings.Contains(err.Error(), "level0: loads the same files again and again") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := manifest.Render(files, manifest.Source{Path: "level3"}, manifest.Limits{Bytes: 64 << 10}); err != nil {
+		t.Errorf("a base that a few folders share: %v", err)
 	}
 }

@@ -173,6 +173,9 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		if s.Ran != nil && s.Ran.Log != "" && validID(v.ID) {
 			card.LogURL = c.logPath(v.ID, s.Name)
 		}
+		if s.Analysis != nil && s.Analysis.Report != nil && s.Analysis.Samples != "" && validID(v.ID) {
+			card.ReportURL = c.canaryPath(v.ID, s.Name)
+		}
 		p.Stages = append(p.Stages, card)
 	}
 	p.Graph = newGraph(p.Stages)

@@ -13,6 +13,7 @@ type memory struct {
 	views   []pipeline.View // newest first
 	subs    map[chan struct{}]string
 	logs    map[string]string // by delivery and stage
+	samples map[string]*pipeline.Measurement
 	err     error
 	renders int
 }
@@ -68,6 +69,19 @@ func (m *memory) Log(_ context.Context, id, stage string) (string, error) {
 		return "", ErrNotFound
 	}
 	return text, nil
+}
+
+func (m *memory) Samples(_ context.Context, id, stage string) (*pipeline.Measurement, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.err != nil {
+		return nil, m.err
+	}
+	samples, ok := m.samples[id+" "+stage]
+	if !ok {
+		return nil, ErrNotFound
+	}
+	return samples, nil
 }
 
 func (m *memory) Changes(id string) (<-chan struct{}, func()) {

@@ -88,6 +88,18 @@ func TestDecodeTakesData(t *testing.T) {
 	}
 }
 
+func TestTextIsNoStructure(t *testing.T) {
+	const name = `a "b\", "canary": [1]}, ]{ \`
+	quoted, err := json.Marshal(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req, err := Decode([]byte(`{"metrics": [{"groups": [` + string(quoted) + `, "]"], "name": ` + string(quoted) + `, "baseline": [1], "canary": [2]}], "looks": 3}`))
+	if err != nil || req.Metrics[0].Name != name || req.Metrics[0].Groups[0] != name || req.Looks != 3 {
+		t.Errorf("it is read as %+v, %v", req, err)
+	}
+}
+
 func TestOneThresholdFitsTheOther(t *testing.T) {
 	for score, want := range map[string]Thresholds{
 		`{}`: {75, 50}, `{"pass": 90}`: {90, 50}, `{"pass": 40}`: {40, 40}, `{"marginal": 80}`: {80, 80}, `{"marginal": 0}`: {75, 0}, `{"pass": 100, "marginal": 100}`: {100, 100},

@@ -89,6 +89,28 @@ func TestTheReasonHasTheNumbers(t *testing.T) {
 	}
 }
 
+func TestOutliersAreOutsideThePercentilesToo(t *testing.T) {
+	var samples []Number
+	for i := range 101 {
+		switch {
+		case i < 10:
+			samples = append(samples, Number(i-20))
+		case i > 90:
+			samples = append(samples, Number(i))
+		default:
+			samples = append(samples, 0) // so that the quartiles are 0, and so is the distance of the fences from them
+		}
+	}
+	m := Metric{Outliers: Outliers{Strategy: removeOutliers}}
+	got := clean(m, samples)
+	if len(got) != 99 || got[0] != -19 || got[98] != 99 {
+		t.Errorf("%d samples from %v to %v are kept, want 99 from -19 to 99", len(got), got[0], got[len(got)-1])
+	}
+	if sorted := cleanSorted(m, samples); len(sorted) != 99 || sorted[0] != -19 || sorted[98] != 99 {
+		t.Errorf("sorted, %v are kept", sorted)
+	}
+}
+
 // labelled are metrics with samples that Kayenta labels so, each in the groups that are named behind its label.
 func labelled(t *testing.T, words ...string) Request {
 	t.Helper()

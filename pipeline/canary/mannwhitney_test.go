@@ -127,6 +127,14 @@ func compareShift(t *testing.T, x, y []float64, confidence float64) {
 	}
 }
 
+// TestSamplesThatBecomeEqualByRoundingAreTied has samples so near each other that they are one when much is taken away.
+func TestSamplesThatBecomeEqualByRoundingAreTied(t *testing.T) {
+	x, y := []float64{1, 1 + 1e-12, 1 + 2e-12, 5}, []float64{-1e8, -1e8 + 3, -1e8 + 3, -1e8 + 9}
+	for _, mu := range []float64{0, 1e8, 1e8 - 2, 1e8 + 2} {
+		near(t, fmt.Sprint("the statistic at ", mu), newSides(x, y).statistic(mu), statisticByDefinition(x, y, mu), 1e-12)
+	}
+}
+
 func TestThereIsNoShiftBetweenWhatCannotBeSubtracted(t *testing.T) {
 	for name, s := range map[string][2][]float64{
 		"too large":                  {{-1e308, 1e308}, {-1e308, 1.5e308}},

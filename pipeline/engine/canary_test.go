@@ -91,7 +91,7 @@ func (r *rig) goodPair(ctx context.Context, t *pipeline.Task) (pipeline.Event, e
 			Instances: 1, Canary: pipeline.Track{SHA: t.Delivery.SHA, Images: []pipeline.Image{{Name: "shop", Digest: "sha256:" + do.Stage}}},
 		}}, nil
 	case pipeline.WeighPair:
-		return pipeline.Weighed{Stage: do.Stage, Attempt: do.Attempt, Weight: do.Weight}, nil
+		return pipeline.Weighed(do), nil
 	case pipeline.Measure:
 		got := canary.Metric{Name: "errors"}
 		for i := range 60 {

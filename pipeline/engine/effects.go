@@ -77,8 +77,12 @@ func (e *Engine) execute(ctx context.Context, p *Pool, c store.EffectClaim) {
 	task, err := e.task(ctx, c)
 	var outcome pipeline.Event
 	if err == nil {
+		if p.Yields {
+			e.rush.wait(ctx)
+		}
 		outcome, err = e.attempt(ctx, p, c, task)
 	}
+	e.rush.end(store.EffectID{Of: c.Of, Key: c.Key})
 	s := e.settlement(ctx, p, c, task, outcome, err)
 	tale := e.untold.add(c.Of, c.Slot, s.Outcome)
 	if !e.settle(ctx, s) {
@@ -130,6 +134,7 @@ func (e *Engine) attempt(ctx context.Context, p *Pool, c store.EffectClaim, t *p
 	progress := &progress{engine: e, to: c.Of}
 	defer progress.close()
 	t.Progress = func(ev pipeline.Event) { progress.tell(ctx, ev) }
+	t.Moved = func() { e.rush.end(id) }
 	defer func() {
 		if r := recover(); r != nil {
 			e.log.Error("executor panicked", "effect", c.Key, "of", c.Of, "panic", r, "stack", string(debug.Stack()))

@@ -47,6 +47,8 @@ type Pool struct {
 	Size     int           // effects at a time
 	Timeout  time.Duration // of one attempt; 0 is none
 	GiveUp   time.Duration // after the first attempt; then a Failed event follows. 0 is never
+	// Yields: its effects wait a moment for those that move traffic.
+	Yields bool
 }
 
 // Change is one committed step.
@@ -57,6 +59,8 @@ type Change struct {
 	Events  []string           // kinds
 	Effects int
 	Lag     time.Duration // from the acceptance of the oldest event to the commit; 0 if there was none
+
+	moves []store.EffectID // of traffic
 }
 
 // EffectDone is one finished attempt of an effect.
@@ -91,6 +95,7 @@ type Engine struct {
 	plans   planCache
 	running withdrawals
 	untold  untold
+	rush    rush
 	began   time.Time              // the engine was made
 	broken  atomic.Pointer[string] // why the store refuses writes, nil if it does not
 	refused chan struct{}          // holds a token after a refused write

@@ -300,6 +300,8 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 	case pipeline.WatchJob:
 		ref, err := r.using.PutBlob(ctx, []byte("the log of "+do.Stage))
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage, Log: ref}}, err
+	case pipeline.StopJob:
+		return pipeline.JobStopped(do), nil
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
 	case pipeline.Observe:
@@ -316,7 +318,7 @@ func (r *rig) good(ctx context.Context, t *pipeline.Task) (pipeline.Event, error
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
 	case pipeline.DrawChart:
 		return pipeline.ChartDrawn{Stage: do.Stage, Attempt: do.Attempt, Chart: "/uploads/1/canary.png"}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove:
 		return nil, nil
 	}
 	return r.goodPair(ctx, t)

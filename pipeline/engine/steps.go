@@ -79,9 +79,13 @@ func (e *Engine) step(ctx context.Context, c store.Claim) {
 		commit, change, err = e.stepDelivery(ctx, c)
 	}
 	if err == nil {
+		e.rush.begin(change.moves)
 		if err = e.o.Store.Commit(ctx, commit); err != nil && !errors.Is(err, store.ErrFenced) && !errors.Is(err, store.ErrConflict) {
 			e.healthy(err)
 		}
+	}
+	if err != nil {
+		e.rush.end(change.moves...)
 	}
 	switch {
 	case err == nil:
@@ -193,18 +197,13 @@ func (e *Engine) stepEnvironment(c store.Claim) (store.Commit, Change, error) {
 	}
 	b.commit.Data = data
 	b.commit.Index = store.Index{Project: env.Project, Title: env.Name, Started: env.Updated}
-	// What runs there is never forgotten, however long nobody deploys: it is what the next
+	// What runs there, or that nobody knows it, is never forgotten, however long nobody deploys: it is what the next
 	// release that fails goes back to, and what keeps older commits out.
-	b.commit.Finished, b.commit.Due = env.Idle() && len(env.Releases) == 0, b.after(env.Wake())
+	b.commit.Finished, b.commit.Due = env.Idle() && env.Empty(), b.after(env.Wake())
 	if b.commit.Due.IsZero() {
 		b.commit.Due = now.Add(idleTick)
 	}
-	for _, r := range env.Releases {
-		b.commit.Blobs = append(b.commit.Blobs, r.Manifests)
-	}
-	for _, k := range env.Kept {
-		b.commit.Blobs = append(b.commit.Blobs, k.Release.Manifests)
-	}
+	b.commit.Blobs = blobsOfEnvironment(&env)
 	return b.commit, b.change, nil
 }
 
@@ -274,6 +273,9 @@ func (b *builder) add(ev pipeline.Event, effects []pipeline.Effect) error {
 			}
 			b.commit.Effects = append(b.commit.Effects, stored)
 			b.change.Effects++
+			if pipeline.MovesTraffic(f.Do) {
+				b.change.moves = append(b.change.moves, store.EffectID{Of: b.commit.ID, Key: f.Key})
+			}
 		}
 	}
 	return nil
@@ -330,11 +332,28 @@ func blobsOf(d *pipeline.Delivery) []string {
 			add(st.Analysis.Samples)
 			releases = append(releases, st.Analysis.Compare)
 		}
+		if st.Unsure != nil {
+			releases = append(releases, st.Unsure.Left)
+		}
 		for _, r := range releases {
 			if r != nil {
 				add(r.Manifests)
 			}
 		}
+	}
+	return refs
+}
+
+// blobsOfEnvironment lists the manifests of the releases that may be gone back to, or are still to be removed.
+func blobsOfEnvironment(env *pipeline.Environment) (refs []string) {
+	for _, r := range env.Releases {
+		refs = append(refs, r.Manifests)
+	}
+	for _, k := range env.Kept {
+		refs = append(refs, k.Release.Manifests)
+	}
+	if u := env.Unsure; u != nil && u.Left != nil {
+		refs = append(refs, u.Left.Manifests)
 	}
 	return refs
 }

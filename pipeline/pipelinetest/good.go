@@ -36,12 +36,14 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.JobStarted{Stage: do.Stage, Attempt: do.Attempt, Job: do.Stage, UID: "uid-1"}, nil
 	case pipeline.WatchJob:
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: true, Ran: pipeline.Ran{Job: do.Stage}}, nil
+	case pipeline.StopJob:
+		return pipeline.JobStopped(do), nil
 	case pipeline.RunCheck:
 		return pipeline.Checked{Stage: do.Stage, Attempt: do.Attempt, Check: do.Check, Run: do.Run, Passed: true, Saw: "all is well"}, nil
 	case pipeline.StartPair:
 		return pipeline.Paired{Stage: do.Stage, Attempt: do.Attempt, Pair: w.pair(p.Of, do)}, nil
 	case pipeline.WeighPair:
-		return pipeline.Weighed{Stage: do.Stage, Attempt: do.Attempt, Weight: do.Weight}, nil
+		return pipeline.Weighed(do), nil
 	case pipeline.Measure:
 		return Samples(w.Plan(p.Of), do, Same), nil
 	case pipeline.EndPair:
@@ -72,7 +74,7 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.DeploymentWritten{Handle: pipeline.DeploymentHandle{Stage: do.Stage, Attempt: do.Attempt, ID: 700}}, nil
 	case pipeline.DrawChart:
 		return pipeline.ChartDrawn{Stage: do.Stage, Attempt: do.Attempt, Chart: "/uploads/1/canary.png"}, nil
-	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopJob, pipeline.StopEnvironment:
+	case pipeline.WriteStatus, pipeline.Ask, pipeline.Answer, pipeline.Remove, pipeline.StopEnvironment:
 		return nil, nil
 	}
 	return nil, fmt.Errorf("no good outcome is known for %s", p.Kind())

@@ -19,6 +19,8 @@ const (
 	maxLooks          = 1000
 	// maxPoints is how many samples one look may ask for, of all metrics and both tracks: they are one event.
 	maxPoints = 200_000
+	// maxKept is how many samples all looks may have together: the history of a delivery keeps each of them.
+	maxKept = 20_000_000
 )
 
 // past tells that a time that has been is judged, without pods.
@@ -72,6 +74,14 @@ func (k *Canary) step() time.Duration {
 	return fits
 }
 
+// looks is how many looks are planned.
+func (k *Canary) looks() int {
+	if k.past() || k.interval() <= 0 {
+		return 1
+	}
+	return int((k.lifetime() + k.interval() - 1) / k.interval())
+}
+
 // checkCanary refuses what does not go together in a canary.
 func (c *checker) checkCanary(path string, s *Stage) {
 	k := s.Canary
@@ -118,7 +128,7 @@ func (c *checker) checkCanaryTimes(path string, k *Canary) {
 		c.add(path+".lifetime", "a canary lives 30d at most", "")
 	case interval > lifetime:
 		c.add(path+".interval", "the interval is longer than the lifetime", "")
-	case (lifetime+interval-1)/interval > maxLooks:
+	case k.looks() > maxLooks:
 		c.add(path+".interval", fmt.Sprintf("there would be more than %d looks", maxLooks), "look less often")
 	}
 	switch sliding := k.Window == "sliding"; {

@@ -237,6 +237,15 @@ func (c *compiler) checkPoints(at string, k *Canary, out *pipeline.Canary) {
 	if points > maxPoints {
 		c.add(at+c.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples, and %d are the most", points, maxPoints),
 			"take a longer step, a sliding window or fewer metrics")
+		return
+	}
+	kept := points * k.looks()
+	if k.Lookback == "" {
+		kept /= 2 // of a growing window the first looks have few
+	}
+	if kept > maxKept {
+		c.add(at+c.keyOf(at, "interval", "lifetime", "metrics"), fmt.Sprintf("all looks together would have %d samples, and %d are the most", kept, maxKept),
+			"look less often, or take a longer step")
 	}
 }
 

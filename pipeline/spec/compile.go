@@ -52,6 +52,12 @@ type Defaults struct {
 	// TriggerRefs are patterns of the branches and tags on which trigger stages may start CI
 	// pipelines, besides the branch that was merged into.
 	TriggerRefs []string
+	// JobNames are patterns of the jobs that job stages may play; without one they may play any.
+	JobNames []string
+	// Channels are patterns of the Slack channels that files may name. Reviews may name no others, and if ChannelsHeld
+	// nobody may.
+	Channels     []string
+	ChannelsHeld bool
 }
 
 // Delivers tells whether a merge into this branch starts a delivery. The reason is
@@ -96,6 +102,12 @@ func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline
 		Channel:      cmp.Or(c.fill("slack", f.Slack), defaults.Channel),
 		TurnRed:      defaults.TurnRed,
 		Environments: map[string]pipeline.EnvironmentRules{},
+	}
+	if c.plan.ChannelsHeld = defaults.ChannelsHeld || l.review; c.plan.ChannelsHeld {
+		c.plan.Channels = defaults.Channels
+	}
+	if c.given("slack") && !l.review {
+		c.mayTell("slack", c.plan.Channel)
 	}
 	for i, l := range f.Links {
 		at := fmt.Sprintf("links[%d]", i)
@@ -257,7 +269,7 @@ func (c *compiler) stage(at string, s *Stage) pipeline.Stage {
 	case s.Wait != nil:
 		st.Wait = &pipeline.Wait{For: s.Wait.For.Span()}
 	case s.Job != nil:
-		st.Job = &pipeline.Job{Name: string(s.Job.Name)}
+		st.Job = c.job(at+".job", s.Job)
 	case s.Trigger != nil:
 		st.Trigger = c.trigger(at+".trigger", s.Trigger)
 	case s.Notify != nil:

@@ -102,7 +102,34 @@ func (c *compiler) notify(at string, n *Notify) *pipeline.Notify {
 			c.add(at, "there is no channel to send this to", "add slack:")
 		}
 	}
+	c.mayTell(at+".slack", channel)
 	return &pipeline.Notify{Channel: channel, Text: string(n.Text)}
+}
+
+// mayTell holds a channel against the operator's. One that earlier stages give is held against them when the message is sent.
+func (c *compiler) mayTell(at, channel string) {
+	if bad, _ := Channel("").check(channel); bad != "" || c.skipped || strings.Contains(channel, opening) || c.plan.MayTell(channel) {
+		return
+	}
+	hint := "an operator can allow it with slack.channels"
+	if len(c.plan.Channels) > 0 {
+		hint = "only to " + strings.Join(c.plan.Channels, ", ") + "; " + hint
+	}
+	if !c.given(at) { // it is the file's own
+		at = "slack"
+	}
+	c.add(at, "this project may send nothing to "+quote(channel), hint)
+}
+
+// job holds the name against the operator's. One that earlier stages give is held against them when the job is played.
+func (c *compiler) job(at string, j *Job) *pipeline.Job {
+	name := string(j.Name)
+	c.plan.JobNames = c.defaults.JobNames
+	if !c.skipped && name != "" && !strings.Contains(name, opening) && !c.plan.MayPlay(name) {
+		c.add(at+".name", fmt.Sprintf("a stage may not play the job %s", quote(name)),
+			"only "+strings.Join(c.plan.JobNames, ", ")+"; an operator can allow others with jobs")
+	}
+	return &pipeline.Job{Name: name}
 }
 
 func (c *compiler) checks(at string, checks Checks, s *Stage) []pipeline.Check {

@@ -48,7 +48,8 @@ func (operator) Defaults(string) spec.Defaults {
 				Step: time.Minute, Rule: canary.Metric{Kind: canary.Count, Direction: canary.Increase, Critical: true, Groups: []string{"errors"}},
 			},
 			"by-title": {Source: "prometheus", Query: `errors{track="${{ track }}",title="${{ merge_request.title }}"}`, Step: time.Minute},
-		}}
+		},
+		Channels: []string{"#deploys", "#shop"}}
 }
 
 func input() spec.Input {

@@ -146,7 +146,7 @@ func (permissive) Environment(_, name string) (pipeline.EnvironmentRules, error)
 func (permissive) Knows(string) bool { return true }
 
 func (permissive) Defaults(string) spec.Defaults {
-	return spec.Defaults{TriggerRefs: []string{"*", "*/*"}}
+	return spec.Defaults{TriggerRefs: []string{"*", "*/*"}, Sources: []string{"prometheus"}}
 }
 
 // What an editor marks red must not pass in Slipway, and what Slipway takes must not

@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -80,10 +81,10 @@ func NewQueries() (*Queries, error) {
 func (q *Queries) Fill(plan *pipeline.Plan, query string, tracks ...Track) ([]string, error) {
 	t, flaws := q.lang.template(query)
 	if len(flaws) > 0 {
-		return nil, fmt.Errorf("%s", flaws[0].what)
+		return nil, errors.New(flaws[0].what)
 	}
 	if t.dynamic {
-		return nil, fmt.Errorf("a query cannot ask for stages")
+		return nil, errors.New("a query cannot ask for stages")
 	}
 	vars := variables(Input{Project: plan.Project, Commit: plan.Commit, MergeRequest: plan.MergeRequest}, nil)
 	var all []string
@@ -91,7 +92,7 @@ func (q *Queries) Fill(plan *pipeline.Plan, query string, tracks ...Track) ([]st
 		vars[varTrack], vars[varVersion], vars[varRelease] = track.Name, track.Version, track.Release
 		filled, f := t.fillQuery(vars, false)
 		if f != nil {
-			return nil, fmt.Errorf("%s", f.what)
+			return nil, errors.New(f.what)
 		}
 		all = append(all, filled)
 	}

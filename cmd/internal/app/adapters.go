@@ -112,10 +112,8 @@ func (p people) GitLabUser(ctx context.Context, slackID string) (gitlab.Who, err
 type operator struct{ *config.Config }
 
 func (o operator) Defaults(project string) spec.Defaults {
-	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project)}
-	for _, s := range o.Sources {
-		d.Sources = append(d.Sources, s.Name)
-	}
+	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project), JobNames: o.JobNames(project), Sources: o.SourceNames(project)}
+	d.Channels, d.ChannelsHeld = o.ChannelNames(project)
 	if o.Slack != nil {
 		d.Channel = o.Slack.Channel
 	}
@@ -179,7 +177,12 @@ func (a *App) pools() ([]engine.Pool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
+	a.deployer = deployer
 	checker, err := a.checks(deployer)
+	if err != nil {
+		return nil, err
+	}
+	analyser, err := a.analyses(deployer)
 	if err != nil {
 		return nil, err
 	}
@@ -193,15 +196,22 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
 				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
-		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{},
 				pipeline.DrawChart{}}},
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Restore{}, pipeline.Switch{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{},
+				pipeline.WeighPair{}, pipeline.EndPair{}}},
+		// On their own, so that nobody's way back waits for other people's deploys.
+		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
+			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
-			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}}},
+			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
+		// The core waits for a look for ten minutes at most.
+		{Name: "analyse", Executor: analyser, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
+			Actions: []pipeline.Action{pipeline.Measure{}}},
 	}
 	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
 	// because a release on standby must not wait for other people's Jobs to be checked.
@@ -210,7 +220,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 		Actions: []pipeline.Action{pipeline.RunCheck{}},
 	})
 	return append(pools, engine.Pool{
-		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour,
+		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
 		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.SendNotice{}},
 	}), nil
 }
@@ -219,6 +229,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 type messages struct{ slack *slack.Client }
 
 func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, error) {
+	if channel := noticeTo(t); channel != "" && !t.Plan.MayTell(channel) {
+		return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true,
+			Detail: "this project may send nothing to " + chatops.Line(channel, 100) + "; an operator can allow it with slack.channels"}
+	}
 	if m.slack == nil {
 		where := t.Plan.Channel
 		if do, ok := t.Effect.Do.(pipeline.SendNotice); ok {
@@ -227,6 +241,22 @@ func (m *messages) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		return nil, &pipeline.Failure{Code: pipeline.ReasonRefused, Permanent: true, Detail: "the operator has not set Slack up, so nobody was told in " + where}
 	}
 	return m.slack.Execute(ctx, t)
+}
+
+// noticeTo is the channel of a notify stage, "" for all else.
+func noticeTo(t *pipeline.Task) string {
+	do, ok := t.Effect.Do.(pipeline.SendNotice)
+	if !ok {
+		return ""
+	}
+	def, _ := t.Plan.Stage(do.Stage)
+	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
+		def = *st.Resolved
+	}
+	if def.Notify == nil {
+		return ""
+	}
+	return def.Notify.Channel
 }
 
 // answers go back the way that the request came.

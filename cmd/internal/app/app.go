@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/time/rate"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/handlers"
 	"gitlab.com/slipway-cd/slipway/handlers/web"
@@ -56,9 +56,12 @@ type App struct {
 	calls    *calls
 	places   *changes // of environments
 	where    *environments
-	server   http.Handler
-	main     net.Listener
-	own      net.Listener // for metrics, nil if they are on main
+	deployer *deploy.Executor
+	// attendance watches what may have to move.
+	attendance *attendance
+	server     http.Handler
+	main       net.Listener
+	own        net.Listener // for metrics, nil if they are on main
 }
 
 // New opens the database and builds everything. Nothing is served before Run.
@@ -87,6 +90,7 @@ func (a *App) open() error {
 		return err
 	}
 	a.where = newEnvironments(a)
+	a.attendance = newAttendance(a.deployer, a.where, a.log)
 	if err := a.buildServer(); err != nil {
 		return err
 	}
@@ -100,7 +104,7 @@ func (a *App) buildServer() error {
 		return err
 	}
 	o := handlers.Options{Hooks: intake, Health: a, Logger: a.log, Wishes: &wishes{
-		cfg: cfg, gitlab: a.gitlab, store: a.store, inbox: a.engine, calls: a.calls, limit: rate.NewLimiter(5, 20), log: a.log,
+		cfg: cfg, gitlab: a.gitlab, store: a.store, inbox: a.engine, calls: a.calls, crowd: newCrowd(time.Now), log: a.log,
 	}}
 	if a.slack != nil {
 		in, err := slack.NewInteractions(a.slack, deliverer{a})
@@ -164,6 +168,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.engine.Run(ctx) })
 	g.Go(func() error { return a.prune(ctx) })
 	g.Go(func() error { a.greet(ctx); return nil })
+	g.Go(func() error { return a.attendance.run(ctx) })
 	g.Go(func() error { return a.where.correct(ctx) })
 	g.Go(func() error { a.sweep(ctx); return nil })
 	a.serve(ctx, g, a.main, a.server)

@@ -2,12 +2,9 @@ package app
 
 import (
 	"context"
-	"fmt"
 
-	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy/check"
 	measured "gitlab.com/slipway-cd/slipway/deploy/metrics"
-	"gitlab.com/slipway-cd/slipway/deploy/metrics/prometheus"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
@@ -18,27 +15,11 @@ func (a *App) checks(jobs check.Jobs) (*check.Executor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return check.New(check.Options{Hosts: a.o.Config.Checks.Hosts, Sources: known, Reports: reports{a.gitlab}, Jobs: jobs})
-}
-
-// metricsSources are the operator's systems that keep measurements, by name.
-func metricsSources(cfg *config.Config) (map[string]measured.Source, error) {
-	all := map[string]measured.Source{}
-	for _, s := range cfg.Sources {
-		p := s.Prometheus
-		o := prometheus.Options{
-			URL: p.URL, Token: p.Token.Reveal(), Username: p.Username, Password: p.Password.Reveal(), Headers: map[string]string{},
-		}
-		for name, value := range p.Headers {
-			o.Headers[name] = value.Reveal()
-		}
-		source, err := prometheus.New(o)
-		if err != nil {
-			return nil, fmt.Errorf("metrics source %s: %w", s.Name, err)
-		}
-		all[s.Name] = source
+	sources := map[string]measured.Source{}
+	for name, source := range known {
+		sources[name] = source.Sampler
 	}
-	return all, nil
+	return check.New(check.Options{Hosts: a.o.Config.Checks.Hosts, Sources: sources, Reports: reports{a.gitlab}, Jobs: jobs})
 }
 
 // reports is GitLab as checks want it.

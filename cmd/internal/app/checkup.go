@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -35,6 +36,16 @@ func Checkup(cfg *config.Config, log *slog.Logger) (doctor.Sources, error) {
 	}
 	if a.slack != nil { // a nil client would be no nil interface
 		s.Slack = a.slack
+	}
+	sources, err := metricsSources(cfg)
+	if err != nil {
+		return doctor.Sources{}, err
+	}
+	s.Measure = map[string]func(context.Context) error{}
+	for name, source := range sources {
+		if source.probe != "" {
+			s.Measure[name] = func(ctx context.Context) error { return measure(ctx, source, time.Now()) }
+		}
 	}
 	return s, nil
 }

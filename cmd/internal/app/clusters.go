@@ -9,6 +9,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/deploy/registry"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
@@ -55,7 +56,19 @@ func (c *clusters) Target(_ context.Context, project, environment string) (deplo
 	if place.CRDs {
 		namespace = namespace.AllowCRDs()
 	}
-	return deploy.Target{Cluster: namespace, Name: rules.Cluster, Namespace: rules.Namespace, CRDs: place.CRDs}, nil
+	return deploy.Target{Cluster: namespace, Name: rules.Cluster, Namespace: rules.Namespace, CRDs: place.CRDs, Fence: fence(place)}, nil
+}
+
+// fence is what holds the objects of a review environment, nil for any other.
+func fence(place config.Place) *manifest.Fence {
+	if !place.Rules.Review {
+		return nil
+	}
+	f := &manifest.Fence{Hosts: place.Hosts, Kinds: place.Kinds}
+	if place.As != nil && place.As.Namespace == place.Rules.Namespace {
+		f.Account = place.As.ServiceAccount
+	}
+	return f
 }
 
 // connect gives the one client of a cluster and an identity there; as is nil for Slipway's own.

@@ -5,7 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
@@ -49,6 +52,34 @@ environments:
 		_, err := c.Target(t.Context(), project, "gone")
 		if f, ok := pipeline.AsFailure(err); !ok || f.Code != want {
 			t.Errorf("%s: %v", project, err)
+		}
+	}
+}
+
+func TestReviewsAndOnlyTheyAreFenced(t *testing.T) {
+	cfg, err := config.Parse([]byte(`
+gitlab: {url: https://gitlab.example.com, token: t, secret_tokens: [s]}
+clusters: [{name: main, agent: {kas: https://kas.example.com, id: 1, token: t}}]
+environments:
+  - {name: production, projects: [shop/**], cluster: main, namespace: shop}
+  - {name: review/*, projects: [shop/**], cluster: main, namespace: "shop-{slug}", review: true, hosts: ["{slug}.example.org"], impersonate: {service_account: deployer}}
+  - {name: other/*, projects: [shop/**], cluster: main, namespace: others, review: true, kinds: [Certificate.cert-manager.io], impersonate: {service_account: deployer, namespace: far}}
+`), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newClusters(cfg, slog.New(slog.DiscardHandler))
+	for name, want := range map[string]*manifest.Fence{
+		"production": nil,
+		"review/a":   {Hosts: []string{"review-a-ppbxnw.example.org"}, Account: "deployer"},
+		"other/a":    {Kinds: []string{"Certificate.cert-manager.io"}},
+	} {
+		target, err := c.Target(t.Context(), "shop/web", name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, target.Fence); diff != "" {
+			t.Errorf("%s:\n%s", name, diff)
 		}
 	}
 }

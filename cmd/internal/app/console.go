@@ -22,9 +22,29 @@ func (a *App) changed(c engine.Change) {
 	a.metrics.changed(c)
 	if c.After != nil {
 		a.changes.tell(c.After.ID)
+		a.goesBack(c)
 	}
 	if id, ok := strings.CutPrefix(string(c.ID), engine.KindEnvironment+"/"); ok {
 		a.places.tell(id)
+		a.attendance.hear(id)
+	}
+}
+
+// goesBack logs that it is decided to go back to what ran before.
+func (a *App) goesBack(c engine.Change) {
+	for i := range c.After.Stages {
+		st := &c.After.Stages[i]
+		if st.Phase != pipeline.PhaseRestoring {
+			continue
+		}
+		if before := c.Before.Stage(st.Name); before != nil && before.Phase == st.Phase && before.Attempt == st.Attempt {
+			continue
+		}
+		to := ""
+		if st.Target != nil {
+			to = st.Target.ID
+		}
+		a.log.Info("goes back to the release before", "delivery", c.After.ID, "stage", st.Name, "project", c.After.Project.Path, "release", to)
 	}
 }
 

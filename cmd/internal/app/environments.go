@@ -83,7 +83,7 @@ func (e *environments) all(ctx context.Context) (found []whereabouts, more bool,
 			if len(found) == maxEnvironments {
 				return found, true, nil
 			}
-			if env.Idle() && len(env.Releases) == 0 {
+			if env.Idle() && env.Empty() {
 				continue // a delivery came by and left nothing
 			}
 			found = append(found, e.known(ctx, env))

@@ -12,7 +12,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 )
 
-// ruled holds a deploy, or a Kubernetes Job, against the operator's rules of this moment before it is applied: the
+// ruled holds a deploy, a canary or a Kubernetes Job against the operator's rules of this moment before it is applied: the
 // plan, and the answers that were given under it, may be from before they were tightened. A
 // rollback goes on, because it brings back what was allowed then.
 type ruled struct {
@@ -27,7 +27,29 @@ func (r *ruled) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, 
 			return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: why, Permanent: true, Unchanged: true}
 		}
 	}
+	if source := sourceOf(t); source != "" && !slices.Contains(r.cfg.SourceNames(t.Plan.Project.Path), source) {
+		return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true, Unchanged: true,
+			Detail: fmt.Sprintf("the operator does not let this project ask the metrics source %s any more", source)}
+	}
 	return r.next.Execute(ctx, t)
+}
+
+// sourceOf is the metrics source that a check asks, "" if it asks none.
+func sourceOf(t *pipeline.Task) string {
+	do, ok := t.Effect.Do.(pipeline.RunCheck)
+	if !ok {
+		return ""
+	}
+	def, _ := t.Plan.Stage(do.Stage)
+	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
+		def = *st.Resolved
+	}
+	for _, c := range def.Checks {
+		if c.Name == do.Check && c.Metric != nil {
+			return c.Metric.Source
+		}
+	}
+	return ""
 }
 
 // touched lists the environments in which the effect starts something new.
@@ -38,7 +60,7 @@ func touched(t *pipeline.Task) []string {
 		return nil
 	}
 	switch do := t.Effect.Do.(type) {
-	case pipeline.Apply, pipeline.RunJob:
+	case pipeline.Apply, pipeline.RunJob, pipeline.StartPair:
 		return []string{def.Environment()}
 	case pipeline.RunCheck:
 		for _, c := range def.Checks {

@@ -64,7 +64,10 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			plan := &pipeline.Plan{
 				Project: pipeline.Project{Path: "shop/api", DefaultBranch: "main"}, MergeRequest: pipeline.MergeRequest{TargetBranch: "main"},
-				Stages:       []pipeline.Stage{{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}}},
+				Stages: []pipeline.Stage{
+					{Name: "go", Kind: pipeline.KindDeploy, Deploy: &pipeline.Deploy{Environment: "production"}},
+					{Name: "canary", Kind: pipeline.KindCanary, Canary: &pipeline.Canary{Environment: "production"}},
+				},
 				Environments: map[string]pipeline.EnvironmentRules{"production": c.then},
 			}
 			next := &deployed{}
@@ -74,9 +77,40 @@ func TestADeployIsHeldAgainstTheRulesOfThisMoment(t *testing.T) {
 			if refused != (c.says != "") || refused && (!strings.Contains(f.Detail, c.says) || !f.Permanent || !f.Unchanged) || refused == (next.n == 1) {
 				t.Errorf("got %v, applied %d times", err, next.n)
 			}
-			if _, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.Restore{Stage: "go"}}}); err != nil {
-				t.Errorf("a rollback is refused: %v", err)
+			_, err = x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.StartPair{Stage: "canary", Attempt: 1}}})
+			if f, also := pipeline.AsFailure(err); also != refused || also && !strings.Contains(f.Detail, c.says) {
+				t.Errorf("a canary: %v", err)
+			}
+			for _, back := range []pipeline.Action{pipeline.Restore{Stage: "go"}, pipeline.EndPair{Stage: "canary"}} {
+				if _, err := x.Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: back}}); err != nil {
+					t.Errorf("%s is refused: %v", back.ActionKind(), err)
+				}
 			}
 		})
+	}
+}
+
+func TestACheckAsksTheSourcesOfThisMoment(t *testing.T) {
+	for projects, says := range map[string]string{"shop/*": "", "bank/*": "does not let this project ask the metrics source numbers any more"} {
+		cfg := &config.Config{Sources: []config.Source{{Name: "numbers", Projects: []string{projects}}}}
+		plan := &pipeline.Plan{Project: pipeline.Project{Path: "shop/api"}, Stages: []pipeline.Stage{
+			{Name: "look", Checks: []pipeline.Check{{Name: "errors", Metric: &pipeline.MetricCheck{Source: "numbers"}}}},
+		}}
+		next := &deployed{}
+		_, err := (&ruled{cfg: cfg, next: next}).Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.RunCheck{Stage: "look", Check: "errors"}}})
+		if (says == "") != (next.n == 1) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("for %s: got %v, asked %d times", projects, err, next.n)
+		}
+	}
+}
+
+func TestANoticeGoesToChannelsOfThePlanOnly(t *testing.T) {
+	plan := &pipeline.Plan{Channels: []string{"#shop"}, ChannelsHeld: true, Stages: []pipeline.Stage{{Name: "tell", Notify: &pipeline.Notify{Channel: "#shop"}}}}
+	task := &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.SendNotice{Stage: "tell"}}}
+	for channel, says := range map[string]string{"#shop": "has not set Slack up", "#board": "this project may send nothing to #board"} {
+		task.Delivery.Stages = []pipeline.StageState{{Name: "tell", Resolved: &pipeline.Stage{Name: "tell", Notify: &pipeline.Notify{Channel: channel}}}}
+		if _, err := (&messages{}).Execute(t.Context(), task); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v, want %q", channel, err, says)
+		}
 	}
 }

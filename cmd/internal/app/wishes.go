@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
-
 	"gitlab.com/slipway-cd/slipway/chatops"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/gitlab"
@@ -31,13 +29,13 @@ type wishes struct {
 	store  store.Store
 	inbox  *engine.Engine
 	calls  *calls
-	limit  *rate.Limiter // strangers' tokens make Slipway ask GitLab
+	crowd  *crowd // tokens make Slipway ask GitLab
 	log    *slog.Logger
 }
 
 // Wish implements handlers.Wishes.
 func (x *wishes) Wish(ctx context.Context, token string, w handlers.Wish) (handlers.Granted, error) {
-	if !x.limit.Allow() {
+	if !x.crowd.allows(token, w.From) {
 		return handlers.Granted{}, &handlers.Refusal{Status: http.StatusTooManyRequests, Reason: "too many wishes at once; try again in a moment"}
 	}
 	who, project, err := x.gitlab.Caller(ctx, token, w.Project)
@@ -51,6 +49,7 @@ func (x *wishes) Wish(ctx context.Context, token string, w handlers.Wish) (handl
 	case err != nil:
 		return handlers.Granted{}, handlers.Unavailable("GitLab could not be asked who you are; try again", err)
 	}
+	x.crowd.accepted(token)
 	delivery, err := x.concerned(ctx, project, w.Environment)
 	if err != nil {
 		return handlers.Granted{}, err

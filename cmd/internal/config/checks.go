@@ -1,10 +1,8 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -17,65 +15,10 @@ type Checks struct {
 	Hosts []string `yaml:"hosts"`
 }
 
-// Source is a system that keeps measurements, for the checks that compare a metric. One of
-// its kinds is set.
-type Source struct {
-	Name       string      `yaml:"name"` // what pipeline files call it
-	Prometheus *Prometheus `yaml:"prometheus"`
-}
-
-// Prometheus is a Prometheus, or what answers like one.
-type Prometheus struct {
-	URL          string            `yaml:"url"`
-	Token        Secret            `yaml:"token"` // a bearer token, or
-	TokenFile    string            `yaml:"token_file"`
-	Username     string            `yaml:"username"` // a username with a password
-	Password     Secret            `yaml:"password"`
-	PasswordFile string            `yaml:"password_file"`
-	Headers      map[string]Secret `yaml:"headers"` // sent with each query, such as X-Scope-OrgID
-}
-
 func (c *Config) checkChecks() error {
 	for i, host := range c.Checks.Hosts {
 		if !isHost(host) {
 			return fmt.Errorf("checks.hosts[%d]: %q is not a host such as shop.internal, shop.internal:8080 or *.example.com", i, host)
-		}
-	}
-	seen := map[string]bool{}
-	for i, s := range c.Sources {
-		switch {
-		case s.Name == "":
-			return fmt.Errorf("metrics_sources[%d].name: missing", i)
-		case seen[s.Name]:
-			return fmt.Errorf("metrics_sources[%d].name: %q is there twice", i, s.Name)
-		case s.Prometheus == nil:
-			return fmt.Errorf("metrics_sources[%d]: prometheus is required; other kinds are not known", i)
-		}
-		seen[s.Name] = true
-		if err := s.Prometheus.check(); err != nil {
-			return fmt.Errorf("metrics_sources[%d].prometheus%w", i, err)
-		}
-	}
-	return nil
-}
-
-var header = regexp.MustCompile(`^[A-Za-z0-9-]+$`)
-
-func (p *Prometheus) check() error {
-	u, err := url.Parse(p.URL)
-	switch {
-	case err != nil || !isURL(p.URL):
-		return fmt.Errorf(".url: %q is not an http or https address", p.URL)
-	case u.User != nil:
-		return errors.New(".url: give the user and the password as username and password_file")
-	case p.Token != "" && (p.Username != "" || p.Password != ""):
-		return errors.New(": token and username exclude each other")
-	case (p.Username == "") != (p.Password == ""):
-		return errors.New(": username and password belong together")
-	}
-	for name := range p.Headers {
-		if !header.MatchString(name) {
-			return fmt.Errorf(".headers: %q is not the name of a header", name)
 		}
 	}
 	return nil

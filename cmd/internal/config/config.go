@@ -53,10 +53,13 @@ type Config struct {
 	Clusters     []Cluster     `yaml:"clusters"`
 	Environments []Environment `yaml:"environments"`
 	Triggers     []Trigger     `yaml:"triggers"`
+	Jobs         []Jobs        `yaml:"jobs"`
 	Checks       Checks        `yaml:"checks"`
 	Sources      []Source      `yaml:"metrics_sources"`
-	Registries   []Registry    `yaml:"registries"`
-	Keep         Keep          `yaml:"keep"`
+	// MetricTemplates are metrics that pipeline files use by name.
+	MetricTemplates map[string]MetricTemplate `yaml:"metric_templates"`
+	Registries      []Registry                `yaml:"registries"`
+	Keep            Keep                      `yaml:"keep"`
 }
 
 // Log says how to log.
@@ -107,6 +110,8 @@ type Slack struct {
 	SigningSecretFile string `yaml:"signing_secret_file"`
 	// Channel is used where a pipeline file names none; "" sends nothing then.
 	Channel string `yaml:"channel"`
+	// Channels that pipeline files may name; without one those of merged commits may name any.
+	Channels []Channels `yaml:"channels"`
 	// People maps Slack user ids to GitLab usernames.
 	People map[string]string `yaml:"people"`
 	// MatchEmail also matches people by their e-mail address, where both sides have
@@ -158,12 +163,13 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 	if err := yaml.UnmarshalWithOptions(data, &all, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
 	}
-	c := Config{Clusters: all.Clusters, Environments: all.Environments, Triggers: all.Triggers}
+	c := Config{Clusters: all.Clusters, Environments: all.Environments, Triggers: all.Triggers, Jobs: all.Jobs}
 	for _, s := range all.Sources { // pipeline files name them
-		c.Sources = append(c.Sources, Source{Name: s.Name})
+		c.Sources = append(c.Sources, Source{Name: s.Name, Projects: s.Projects})
 	}
+	c.MetricTemplates = all.MetricTemplates
 	if all.Slack != nil {
-		c.Slack = &Slack{Channel: all.Slack.Channel}
+		c.Slack = &Slack{Channel: all.Slack.Channel, Channels: all.Slack.Channels}
 	}
 	if err := expand(&c, getenv); err != nil {
 		return nil, err
@@ -172,6 +178,9 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 		return nil, err
 	}
 	c.setDefaults()
+	if err := c.checkTemplates(); err != nil {
+		return nil, err
+	}
 	return &c, c.checkPlaces()
 }
 
@@ -210,6 +219,7 @@ func (c *Config) setDefaults() {
 	if c.Keep.Days == 0 {
 		c.Keep.Days = 90
 	}
+	c.setTemplateDefaults()
 	c.URL = strings.TrimRight(c.URL, "/")
 	c.GitLab.URL = strings.TrimRight(c.GitLab.URL, "/")
 	for _, cl := range c.Clusters {
@@ -251,6 +261,12 @@ func (c *Config) check() error {
 	if err := c.checkChecks(); err != nil {
 		return err
 	}
+	if err := c.checkSources(); err != nil {
+		return err
+	}
+	if err := c.checkTemplates(); err != nil {
+		return err
+	}
 	if err := c.checkRegistries(); err != nil {
 		return err
 	}
@@ -258,6 +274,9 @@ func (c *Config) check() error {
 		return fmt.Errorf("keep.days: %d is less than 1", c.Keep.Days)
 	}
 	if err := c.checkTriggers(); err != nil {
+		return err
+	}
+	if err := c.checkNames(); err != nil {
 		return err
 	}
 	return c.checkPlaces()

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -57,6 +58,11 @@ type Environment struct {
 	Not       []string `yaml:"not"`       // author, merger or user:NAME
 	// Review: only open merge requests are deployed here, and none that were merged.
 	Review bool `yaml:"review"`
+	// Hosts that the objects of reviews may claim: mr.example.com, *.review.example.com; may hold
+	// {slug}. Without one they claim none.
+	Hosts []string `yaml:"hosts"`
+	// Kinds that reviews may bring besides the usual ones, such as Certificate.cert-manager.io.
+	Kinds []string `yaml:"kinds"`
 	// Branches that may be deployed from, such as release/*; without one only the project's
 	// default branch, which GitLab protects.
 	Branches []string `yaml:"branches"`
@@ -88,6 +94,8 @@ type Place struct {
 	// CRDs: deliveries may bring CustomResourceDefinitions.
 	CRDs  bool
 	Drift string
+	// Hosts that the objects of a review may claim, and further kinds that it may bring.
+	Hosts, Kinds []string
 }
 
 // slugMark is replaced in the namespace and the URL of a pattern's environments.
@@ -98,6 +106,7 @@ var (
 	subdomain = regexp.MustCompile(`^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`)
 	// environmentName is what GitLab takes as the name of an environment.
 	environmentName = regexp.MustCompile(`^[A-Za-z0-9_${}. -]([A-Za-z0-9_/${}. -]*[A-Za-z0-9_${}. -])?$`)
+	kindName        = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*(\.[a-z0-9]([-.a-z0-9]*[a-z0-9])?)?$`)
 	projectPart     = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 )
 
@@ -196,9 +205,31 @@ func (c *Config) checkReviews() error {
 				return fmt.Errorf("environments[%d].namespace: %s is also the namespace of %s, which is not for reviews; let reviews have a namespace of their own",
 					i, e.Namespace, o.Name)
 			}
+			if host := o.host(); e.Review && !o.Review && host != "" {
+				for _, h := range e.Hosts {
+					if meets(e.fill(h, "slug"), host) {
+						return fmt.Errorf("environments[%d].hosts: %s takes %s, too, which is the address of %s; let reviews have hosts of their own", i, h, host, o.Name)
+					}
+				}
+			}
 		}
 	}
 	return nil
+}
+
+// host is that of the environment's address, "" if it has none.
+func (e *Environment) host() string {
+	u, err := url.Parse(e.fill(e.URL, "slug"))
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
+// meets tells that a pattern of hosts stands for the host.
+func meets(pattern, host string) bool {
+	below, many := strings.CutPrefix(strings.ToLower(pattern), "*.")
+	return many && strings.HasSuffix(host, "."+below) || !many && host == below
 }
 
 // mayShare tells that some names of both environments may be in one namespace.
@@ -252,10 +283,11 @@ func (e *Environment) check(clusters map[string]bool) error {
 	if err := e.checkNamespace(); err != nil {
 		return err
 	}
-	for _, p := range e.Projects {
-		if why := checkProjects(p); why != "" {
-			return fmt.Errorf(".projects: %q %s", p, why)
-		}
+	if err := e.checkFence(); err != nil {
+		return err
+	}
+	if err := checkEach(e.Projects); err != nil {
+		return fmt.Errorf(".projects: %w", err)
 	}
 	for _, b := range e.Branches {
 		if _, err := path.Match(b, ""); err != nil || b == "" {
@@ -264,6 +296,31 @@ func (e *Environment) check(clusters map[string]bool) error {
 	}
 	if err := e.rule().Validate(); err != nil {
 		return fmt.Errorf(".approvers: %w", err)
+	}
+	return nil
+}
+
+// checkFence looks at what holds the objects of reviews.
+func (e *Environment) checkFence() error {
+	switch {
+	case !e.Review && len(e.Hosts) > 0:
+		return errors.New(".hosts: only what reviews claim is held to hosts; leave hosts out, or add review: true")
+	case !e.Review && len(e.Kinds) > 0:
+		return errors.New(".kinds: only reviews are held to kinds; leave kinds out, or add review: true")
+	}
+	for _, host := range e.Hosts {
+		filled := strings.ToLower(e.fill(host, "slug"))
+		switch {
+		case strings.Contains(filled, slugMark):
+			return fmt.Errorf(".hosts: %s is one environment, so there is no %s", e.Name, slugMark)
+		case !domain.MatchString(filled) || !strings.Contains(strings.TrimPrefix(filled, "*."), "."):
+			return fmt.Errorf(".hosts: %q is not a host such as mr.example.com, {slug}.review.example.com or *.review.example.com", host)
+		}
+	}
+	for _, kind := range e.Kinds {
+		if !kindName.MatchString(kind) {
+			return fmt.Errorf(".kinds: %q is not a kind such as Certificate.cert-manager.io", kind)
+		}
 	}
 	return nil
 }
@@ -367,7 +424,10 @@ func (e *Environment) place(name string) Place {
 	p := Place{Drift: e.Drift, Rules: pipeline.EnvironmentRules{
 		Cluster: e.Cluster, Namespace: e.fill(e.Namespace, slug(name)), URL: e.fill(e.URL, slug(name)),
 		Tier: e.Tier, Judged: e.Judged, Rule: e.rule(), Branches: e.Branches,
-	}, CRDs: e.CRDs}
+	}, CRDs: e.CRDs, Kinds: e.Kinds}
+	for _, host := range e.Hosts {
+		p.Hosts = append(p.Hosts, e.fill(host, slug(name)))
+	}
 	if as := e.Impersonate; as != nil {
 		p.As = &Impersonate{ServiceAccount: as.ServiceAccount, Namespace: e.fill(as.Namespace, slug(name))}
 		if p.As.Namespace == "" {
@@ -388,5 +448,5 @@ func (c *Config) Knows(project string) bool {
 }
 
 func (e *Environment) allows(project string) bool {
-	return slices.ContainsFunc(e.Projects, func(pattern string) bool { return Allows(pattern, project) })
+	return anyAllows(e.Projects, project)
 }

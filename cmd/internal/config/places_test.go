@@ -101,6 +101,18 @@ func TestReviewEnvironmentsHaveASlugOfTheirOwn(t *testing.T) {
 	}
 }
 
+func TestReviewsClaimTheHostsOfTheirSlug(t *testing.T) {
+	c := parsed(t, strings.Replace(places, "namespace: shop-long}", "namespace: shop-long, review: true, hosts: ['{slug}.review.example.com', '*.{slug}.review.example.com'], kinds: [Certificate.cert-manager.io]}", 1))
+	p, err := c.Place("shop/api", "review/long/12")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"review-long-12-uhsc2f.review.example.com", "*.review-long-12-uhsc2f.review.example.com"}
+	if diff := cmp.Diff(want, p.Hosts); diff != "" || p.Kinds[0] != "Certificate.cert-manager.io" {
+		t.Errorf("%s, and kinds %q", diff, p.Kinds)
+	}
+}
+
 func TestPlacesThatCannotBe(t *testing.T) {
 	edit := func(old, with string) string {
 		if !strings.Contains(places, old) {
@@ -129,6 +141,14 @@ func TestPlacesThatCannotBe(t *testing.T) {
 		"nobody is asked before a review":               {edit("    judged: true", "    judged: true\n    review: true"), "judged and review exclude each other"},
 		"reviews have no branches":                      {edit("namespace: shop-long}", "namespace: shop-long, review: true, branches: [main]}"), "environments[2].branches: a review may be of any branch"},
 		"reviews have a namespace of their own":         {edit("namespace: shop-named}", "namespace: shop-second, review: true}"), "environments[3].namespace: shop-second is also the namespace of review/long/named, which is not for reviews"},
+		"only reviews are held to hosts":                {edit("namespace: shop-long}", "namespace: shop-long, hosts: [a.example.com]}"), "environments[2].hosts: only what reviews claim"},
+		"only reviews are held to kinds":                {edit("namespace: shop-long}", "namespace: shop-long, kinds: [Certificate.cert-manager.io]}"), "environments[2].kinds: only reviews"},
+		"a review claims hosts, not addresses":          {edit("namespace: shop-long}", "namespace: shop-long, review: true, hosts: ['https://a.example.com']}"), `environments[2].hosts: "https://a.example.com" is not a host`},
+		"a review does not claim everything":            {edit("namespace: shop-long}", "namespace: shop-long, review: true, hosts: ['*']}"), `environments[2].hosts: "*" is not a host`},
+		"a review does not claim a whole top level":     {edit("namespace: shop-long}", "namespace: shop-long, review: true, hosts: ['*.com']}"), `environments[2].hosts: "*.com" is not a host`},
+		"one review environment has no slug":            {edit("namespace: shop-named}", "namespace: shop-named, review: true, hosts: ['{slug}.example.com']}"), "environments[3].hosts: review/long/named is one environment"},
+		"a kind is written as kinds are":                {edit("namespace: shop-long}", "namespace: shop-long, review: true, kinds: [certificates]}"), `environments[2].kinds: "certificates" is not a kind`},
+		"a review does not claim another's address":     {edit("namespace: shop-long}", "namespace: shop-long, review: true, hosts: ['*.example.com']}"), "environments[2].hosts: *.example.com takes slug.example.com, too, which is the address of review/*"},
 		"a project's path has no slash too many":        {edit("[shop/**]", "[/shop/**]"), "has a slash too many"},
 		"** stands for whole parts":                     {edit("[shop/**]", "[shop**]"), "it stands for whole parts"},
 		"a project is in a group":                       {edit("[shop/**]", "[shop]"), "write shop/web, shop/* or shop/**"},

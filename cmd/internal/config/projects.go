@@ -1,7 +1,9 @@
 package config
 
 import (
+	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +18,20 @@ func Allows(pattern, project string) bool {
 		}
 	}
 	return covers(strings.Split(pattern, "/"), parts)
+}
+
+func anyAllows(patterns []string, project string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return Allows(pattern, project) })
+}
+
+// checkEach finds what is wrong with one of several patterns.
+func checkEach(patterns []string) error {
+	for _, p := range patterns {
+		if why := checkProjects(p); why != "" {
+			return fmt.Errorf("%q %s", p, why)
+		}
+	}
+	return nil
 }
 
 func covers(pattern, parts []string) bool {

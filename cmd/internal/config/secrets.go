@@ -113,9 +113,10 @@ func (c *Config) readSecrets() error {
 			read("slack.signing_secret", &c.Slack.SigningSecret, c.Slack.SigningSecretFile))
 	}
 	for i := range c.Sources {
-		if p := c.Sources[i].Prometheus; p != nil {
-			at := fmt.Sprintf("metrics_sources[%d].prometheus.", i)
-			errs = append(errs, read(at+"token", &p.Token, p.TokenFile), read(at+"password", &p.Password, p.PasswordFile))
+		for _, k := range c.Sources[i].kinds() {
+			for _, hidden := range k.secrets {
+				errs = append(errs, read(fmt.Sprintf("metrics_sources[%d].%s.%s", i, k.key, hidden.key), hidden.into, hidden.file))
+			}
 		}
 	}
 	for i, cl := range c.Clusters {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"path"
-	"slices"
 )
 
 // Trigger lets trigger stages of some projects start CI pipelines on more than the branch that was merged into. They are
@@ -21,10 +20,8 @@ func (c *Config) checkTriggers() error {
 		case len(t.Refs) == 0:
 			return fmt.Errorf("triggers[%d].refs: missing; name branches or tags", i)
 		}
-		for _, p := range t.Projects {
-			if why := checkProjects(p); why != "" {
-				return fmt.Errorf("triggers[%d].projects: %q %s", i, p, why)
-			}
+		if err := checkEach(t.Projects); err != nil {
+			return fmt.Errorf("triggers[%d].projects: %w", i, err)
 		}
 		for _, r := range t.Refs {
 			if _, err := path.Match(r, ""); err != nil || r == "" {
@@ -39,7 +36,7 @@ func (c *Config) checkTriggers() error {
 func (c *Config) TriggerRefs(project string) []string {
 	var refs []string
 	for _, t := range c.Triggers {
-		if slices.ContainsFunc(t.Projects, func(pattern string) bool { return Allows(pattern, project) }) {
+		if anyAllows(t.Projects, project) {
 			refs = append(refs, t.Refs...)
 		}
 	}

@@ -138,6 +138,43 @@ func (p *place) examine(all bool) (report string, broken bool) {
 	return strings.NewReplacer(p.kas, "KAS", p.GitLab.URL(), "GITLAB", strings.TrimPrefix(p.GitLab.URL(), "http://"), "HOST", p.dir, "DIR").Replace(out.String()), broken
 }
 
+// numbers is a Prometheus that wants a token.
+func (p *place) numbers(token string) string {
+	p.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+token {
+			http.Error(w, "unauthorized", http.StatusUnauthorized)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(w, `{"status":"success","data":{"resultType":"matrix","result":[]}}`)
+	}))
+	p.Cleanup(server.Close)
+	return server.URL
+}
+
+func TestMetricsSources(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	at := p.numbers("right-token")
+	p.file += fmt.Sprintf(`metrics_sources:
+  - {name: good, prometheus: {url: "%s", token: right-token}}
+  - {name: bad, prometheus: {url: "%s", token: wrong-token}}
+  - {name: plain, web: {url: "http://numbers.example.com/?q=$query", values: /v}}
+`, at, at)
+	got, broken := p.examine(true)
+	_, got, _ = strings.Cut(got, "all rights are there\n")
+	want := `✓ metrics source good: Prometheus at AT answers to these credentials
+✗ metrics source bad: Prometheus refuses to answer (client error: 401): check its address and credentials in Slipway's configuration
+    docs/metrics.md says for each kind of source which keys and rights it needs
+! metrics source plain: a web source at http://numbers.example.com is not asked, because nobody knows what it would answer to
+    in the configuration:  web: {probe: …}  is what is put in for $query
+`
+	if diff := cmp.Diff(want, strings.ReplaceAll(got, at, "AT")); diff != "" || !broken {
+		t.Errorf("broken %v:\n%s", broken, diff)
+	}
+}
+
 func TestAllIsFine(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

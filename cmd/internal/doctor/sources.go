@@ -7,6 +7,7 @@ import (
 
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy/kube"
+	"gitlab.com/slipway-cd/slipway/deploy/metrics"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -59,7 +60,9 @@ type Sources struct {
 	// Cluster and Namespace connect; as is nil for Slipway's own credentials.
 	Cluster   func(name string) (Cluster, error)
 	Namespace func(cluster string, as *config.Impersonate, namespace string) (Namespace, error)
-	Now       func() time.Time
+	// Measure asks a metrics source something, by its name; one that can be asked nothing in general is not there.
+	Measure map[string]func(context.Context) error
+	Now     func() time.Time
 }
 
 // Checks is the list of everything that is looked at.
@@ -80,6 +83,10 @@ func Checks(s Sources) []Check {
 		e := &environment{Sources: s, cfg: &s.Config.Environments[i], in: known[s.Config.Environments[i].Cluster]}
 		checks = append(checks, Check{"environment " + e.cfg.Name, e.run})
 	}
+	for i := range s.Config.Sources {
+		m := &measurements{Sources: s, cfg: &s.Config.Sources[i]}
+		checks = append(checks, Check{"metrics source " + m.cfg.Name, m.run})
+	}
 	return checks
 }
 
@@ -87,6 +94,10 @@ func Checks(s Sources) []Check {
 func words(err error) string {
 	if f, ok := pipeline.AsFailure(err); ok && f.Detail != "" {
 		return f.Detail
+	}
+	var failed *metrics.Failure
+	if errors.As(err, &failed) {
+		return failed.Words
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "there was no answer in time"

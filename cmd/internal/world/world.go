@@ -214,7 +214,7 @@ func (w *World) Config(listen string) ([]byte, error) {
 	if w.o.Review != "" {
 		environments = append(environments, m{
 			"name": "review/*", "projects": []string{"shop/*"}, "cluster": "main", "namespace": w.o.Review, "tier": "development", "review": true,
-			"url": "https://{slug}.review.shop.example.com",
+			"url": "https://{slug}.review.shop.example.com", "hosts": []string{"*.review.shop.example.com"},
 		})
 	}
 	return yaml.Marshal(m{

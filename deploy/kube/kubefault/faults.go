@@ -22,10 +22,14 @@ type Faults struct {
 	cut         chan struct{} // closed when all watches shall end
 	listeners   []*listener
 	requests    atomic.Int64
+	watches     atomic.Int64
 }
 
 // Requests is how many requests have come so far, watches among them.
 func (f *Faults) Requests() int64 { return f.requests.Load() }
+
+// Watches is how many of the requests have begun a watch.
+func (f *Faults) Watches() int64 { return f.watches.Load() }
 
 // New makes switches that are all off.
 func New() *Faults {
@@ -98,6 +102,9 @@ func (f *Faults) next() (time.Duration, int) {
 func (f *Faults) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.requests.Add(1)
+		if watch := r.URL.Query().Get("watch"); watch == "true" || watch == "1" {
+			f.watches.Add(1)
+		}
 		if f.isUnreachable() {
 			panic(http.ErrAbortHandler) // net/http's way to cut the connection
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -15,7 +16,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/smithy-go/encoding/cbor"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
 	"gitlab.com/slipway-cd/slipway/deploy/metrics/metricstest"
@@ -59,89 +59,57 @@ func verify(r *http.Request, body []byte) error {
 	return nil
 }
 
-func seconds(v cbor.Value) (time.Time, bool) {
-	tag, ok := v.(*cbor.Tag)
-	if !ok {
-		return time.Time{}, false
-	}
-	switch at := tag.Value.(type) {
-	case cbor.Uint:
-		return time.Unix(int64(at), 0), true
-	case cbor.Float64:
-		return time.UnixMilli(int64(at * 1000)), true
-	}
-	return time.Time{}, false
+func refused(code, words string) metricstest.Reply {
+	return metricstest.Reply{Status: 400, Type: "application/x-amz-json-1.0", Body: `{"__type":"com.amazonaws.cloudwatch#` + code + `","message":"` + words + `"}`}
 }
 
-func stamp(at time.Time) cbor.Value {
-	return &cbor.Tag{ID: 1, Value: cbor.Float64(float64(at.Unix()))}
-}
-
-func reply(status int, m cbor.Map) metricstest.Reply {
-	return metricstest.Reply{Status: status, Type: "application/cbor", Body: string(cbor.Encode(m)), Header: map[string]string{"smithy-protocol": "rpc-v2-cbor"}}
-}
-
-func refusal(code, words string) metricstest.Reply {
-	return reply(400, cbor.Map{"__type": cbor.String("com.amazonaws.cloudwatch#" + code), "message": cbor.String(words), "Message": cbor.String(words)})
-}
-
-// getMetricData answers with the periods that begin in [StartTime, EndTime), half of them on each of two pages. Its
-// protocol is https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html.
+// getMetricData answers with the periods that begin in [StartTime, EndTime), half of them on each of two pages.
 func getMetricData(w metricstest.World, r *http.Request, body []byte) (metricstest.Reply, error) {
-	decoded, err := cbor.Decode(body)
-	in, ok := decoded.(cbor.Map)
+	var in struct {
+		MetricDataQueries []struct {
+			ID         string `json:"Id"`
+			Expression string
+			Period     int
+			MetricStat struct {
+				Stat   string
+				Period int
+			}
+		}
+		StartTime, EndTime int64
+		ScanBy, NextToken  string
+	}
+	if err := errors.Join(json.Unmarshal(body, &in), verify(r, body)); err != nil {
+		return metricstest.Reply{}, err
+	}
 	switch {
-	case err != nil || !ok:
-		return metricstest.Reply{}, fmt.Errorf("the body is no map: %w", err)
-	case r.Method != http.MethodPost || r.URL.String() != "/service/GraniteServiceVersion20100801/operation/GetMetricData" || r.Header.Get("Smithy-Protocol") != "rpc-v2-cbor":
+	case r.Method != http.MethodPost || r.URL.String() != "/" || r.Header.Get("X-Amz-Target") != "GraniteServiceVersion20100801.GetMetricData" || r.Header.Get("Content-Type") != "application/x-amz-json-1.0":
 		return metricstest.Reply{}, fmt.Errorf("%s %s", r.Method, r.URL)
-	case r.Header.Get("Content-Type") != "application/cbor":
-		return metricstest.Reply{}, errors.New("the body is not CBOR")
+	case in.ScanBy != "TimestampAscending" || len(in.MetricDataQueries) != 1:
+		return metricstest.Reply{}, fmt.Errorf("the request is %s", body)
 	}
-	if err := verify(r, body); err != nil {
-		return metricstest.Reply{}, err
+	q := in.MetricDataQueries[0]
+	text, stat := q.Expression == insights && q.Period == 60, q.MetricStat.Stat == "Sum" && q.MetricStat.Period == 60
+	if !text && !stat {
+		return metricstest.Reply{}, fmt.Errorf("the query is %+v", q)
 	}
-	if err := known(in); err != nil {
-		return metricstest.Reply{}, err
-	}
-	from, ok1 := seconds(in["StartTime"])
-	to, ok2 := seconds(in["EndTime"])
-	if !ok1 || !ok2 || in["ScanBy"] != cbor.String("TimestampAscending") {
-		return metricstest.Reply{}, fmt.Errorf("the request is %v", in)
-	}
-	begins := metricstest.Begins(from, to, time.Minute)
-	out := cbor.Map{}
-	if half := len(begins) / 2; in["NextToken"] == nil {
-		out["NextToken"], begins = cbor.String("more"), begins[:half]
+	begins := metricstest.Begins(time.Unix(in.StartTime, 0), time.Unix(in.EndTime, 0), time.Minute)
+	half, next := len(begins)/2, ""
+	if in.NextToken == "" {
+		begins, next = begins[:half], `,"NextToken":"more"`
 	} else {
 		begins = begins[half:]
 	}
-	var results cbor.List
+	var results []string
 	for i := range w.Series {
-		var times, values cbor.List
+		var times, values []string
 		for _, at := range begins {
 			if v := w.Value(at); !math.IsNaN(v) {
-				times, values = append(times, stamp(at)), append(values, cbor.Float64(v))
+				times, values = append(times, fmt.Sprintf("%d.0", at.Unix())), append(values, fmt.Sprint(v))
 			}
 		}
-		results = append(results, cbor.Map{"Id": cbor.String("q"), "Label": cbor.String(fmt.Sprint("host", i)), "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": values})
+		results = append(results, fmt.Sprintf(`{"Id":"q","Label":"host%d","StatusCode":"Complete","Timestamps":[%s],"Values":[%s]}`, i, strings.Join(times, ","), strings.Join(values, ",")))
 	}
-	out["MetricDataResults"] = results
-	return reply(200, out), nil
-}
-
-// known takes the two queries of the tests.
-func known(in cbor.Map) error {
-	all, ok := in["MetricDataQueries"].(cbor.List)
-	if !ok || len(all) != 1 {
-		return fmt.Errorf("the queries are %v", in["MetricDataQueries"])
-	}
-	q, _ := all[0].(cbor.Map)
-	stat, _ := q["MetricStat"].(cbor.Map)
-	if q["Expression"] == cbor.String(insights) && q["Period"] == cbor.Uint(60) || stat["Stat"] == cbor.String("Sum") && stat["Period"] == cbor.Uint(60) {
-		return nil
-	}
-	return fmt.Errorf("the query is %v", q)
+	return metricstest.Reply{Type: "application/x-amz-json-1.0", Body: `{"Messages":[],"MetricDataResults":[` + strings.Join(results, ",") + `]` + next + `}`}, nil
 }
 
 func made(t *testing.T, address string, limits wire.Limits) *Source {
@@ -161,9 +129,7 @@ func TestTheSuiteOfSources(t *testing.T) {
 					return made(t, address, limits)
 				},
 				Query: query, Secrets: []string{secretKey, session}, Answer: getMetricData,
-				Refusal: func(words string) metricstest.Reply {
-					return refusal("ValidationError", strings.ReplaceAll(words, `\u0007`, "\a"))
-				},
+				Refusal: func(words string) metricstest.Reply { return refused("ValidationError", words) },
 			})
 		})
 	}
@@ -179,8 +145,7 @@ func ask(t *testing.T, query string, r metricstest.Reply) error {
 
 func TestWhatCloudWatchSaysIsTold(t *testing.T) {
 	result := func(status string) metricstest.Reply {
-		return reply(200, cbor.Map{"MetricDataResults": cbor.List{cbor.Map{"Id": cbor.String("q"), "StatusCode": cbor.String(status), "Timestamps": cbor.List{}, "Values": cbor.List{},
-			"Messages": cbor.List{cbor.Map{"Code": cbor.String("Why"), "Value": cbor.String("because")}}}}})
+		return metricstest.Reply{Body: `{"MetricDataResults":[{"Id":"q","StatusCode":"` + status + `","Timestamps":[],"Values":[],"Messages":[{"Code":"Why","Value":"because"}]}]}`}
 	}
 	for name, tt := range map[string]struct {
 		query     string
@@ -188,14 +153,14 @@ func TestWhatCloudWatchSaysIsTold(t *testing.T) {
 		permanent bool
 		want      string
 	}{
-		"too many questions":           {insights, refusal("ThrottlingException", "Rate exceeded"), false, "is asked too much (400): ThrottlingException Rate exceeded"},
-		"credentials that have ended":  {insights, refusal("ExpiredToken", "The security token is expired"), false, "refuses to answer (403)"},
-		"a right that is missing":      {insights, refusal("AccessDeniedException", "not authorized"), false, "refuses to answer (403)"},
+		"too many questions":           {insights, refused("ThrottlingException", "Rate exceeded"), false, "is asked too much (400): ThrottlingException Rate exceeded"},
+		"credentials that have ended":  {insights, refused("ExpiredTokenException", "The security token is expired"), false, "security token is expired: check the credentials"},
+		"a right that is missing":      {insights, refused("AccessDeniedException", "not authorized"), false, "not authorized: check the credentials"},
 		"data of an account not open":  {insights, result("Forbidden"), false, "refuses to answer (403)"},
 		"data that is not complete":    {insights, result("PartialData"), false, "not complete Why because"},
 		"an error inside":              {insights, result("InternalError"), false, "not complete"},
-		"a query that is wrong":        {insights, refusal("ValidationError", "bad"), true, "does not take the query (400): ValidationError bad"},
-		"JSON that is no list of them": {`[{"Name": "a"}]`, metricstest.Reply{}, true, "list of MetricDataQueries"},
+		"a query that is wrong":        {insights, refused("ValidationError", "bad"), true, "does not take the query (400): ValidationError bad"},
+		"JSON that is no list of them": {`[1`, metricstest.Reply{}, true, "list of MetricDataQueries"},
 	} {
 		err := ask(t, tt.query, tt.reply)
 		var f *metrics.Failure

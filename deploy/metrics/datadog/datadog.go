@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,8 +108,8 @@ func (s *Source) Number(ctx context.Context, query string) (float64, error) {
 func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples, error) {
 	return s.wire.Samples(ctx, r, func(ctx context.Context, r metrics.Range, g *wire.Grid) (string, error) {
 		r.Query = wire.Fill(r.Query, map[string]string{
-			"$step": wire.Seconds(r.Step), "$step_ms": fmt.Sprint(r.Step.Milliseconds()),
-			"$start_ms": fmt.Sprint(r.Start.UnixMilli()), "$end_ms": fmt.Sprint(r.End.UnixMilli()),
+			"$step": wire.Seconds(r.Step), "$step_ms": strconv.FormatInt(r.Step.Milliseconds(), 10),
+			"$start_ms": wire.Millis(r.Start), "$end_ms": wire.Millis(r.End),
 		})
 		if s.v1 != nil {
 			return "", s.askV1(ctx, r, g)

@@ -92,7 +92,7 @@ func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples,
 		resolution := fmt.Sprintf("%dm", r.Step/time.Minute)
 		var a answer
 		err := s.wire.JSON(ctx, wire.Question{Method: http.MethodGet, Path: "/api/v2/metrics/query", Query: url.Values{
-			"metricSelector": {r.Query}, "from": {fmt.Sprint(r.Start.UnixMilli())}, "to": {fmt.Sprint(r.End.UnixMilli())}, "resolution": {resolution},
+			"metricSelector": {r.Query}, "from": {wire.Millis(r.Start)}, "to": {wire.Millis(r.End)}, "resolution": {resolution},
 		}}, &a)
 		if err != nil {
 			return "", err

@@ -11,11 +11,11 @@ package graphite
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
@@ -67,7 +67,7 @@ func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples,
 	return s.wire.Samples(ctx, r, func(ctx context.Context, r metrics.Range, g *wire.Grid) (string, error) {
 		form := url.Values{
 			"target": {wire.Fill(r.Query, map[string]string{"$step": wire.Seconds(r.Step) + "s"})}, "format": {"json"},
-			"from": {fmt.Sprint(r.Start.Unix() - 1)}, "until": {fmt.Sprint(r.End.Unix() - 1)},
+			"from": {strconv.FormatInt(r.Start.Unix()-1, 10)}, "until": {strconv.FormatInt(r.End.Unix()-1, 10)},
 		}
 		var answer []struct {
 			Target     string

@@ -25,7 +25,7 @@ func answer(w metricstest.World, r *http.Request, body []byte) (metricstest.Repl
 	form, err := url.ParseQuery(text)
 	switch {
 	case err != nil || r.Method != http.MethodPost && r.Method != http.MethodGet:
-		return metricstest.Reply{}, fmt.Errorf("%s with %v", r.Method, err)
+		return metricstest.Reply{}, fmt.Errorf("%s: %w", r.Method, err)
 	case r.Header.Get("Authorization") != "Bearer "+token || r.Header.Get("X-Scope-OrgID") != "shop":
 		return metricstest.Reply{}, errors.New("not signed in")
 	case form.Get("query") != "sum(rate(errors[60s]))":

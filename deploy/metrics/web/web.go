@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ const (
 //
 // In URL and Body, $query stands for the query, $start and $end for the bounds of the time in Unix seconds ($start_ms
 // and $end_ms in milliseconds, $start_iso and $end_iso as in RFC 3339), and $step for the length of a step in seconds
-// ($step_ms in milliseconds). In the URL they are escaped; in Body, $query is escaped for the inside of a JSON string.
+// ($step_ms in milliseconds, $step_duration as in 60s). In the URL they are escaped; in Body, $query is escaped for the inside of a JSON string.
 // The query itself may contain all but $query.
 type Options struct {
 	URL     string
@@ -141,8 +142,8 @@ func (s *Source) question(r metrics.Range) wire.Question {
 // filled are the placeholders' values.
 func filled(r metrics.Range) map[string]string {
 	values := map[string]string{
-		"$start": fmt.Sprint(r.Start.Unix()), "$end": fmt.Sprint(r.End.Unix()), "$step": wire.Seconds(r.Step),
-		"$start_ms": fmt.Sprint(r.Start.UnixMilli()), "$end_ms": fmt.Sprint(r.End.UnixMilli()), "$step_ms": fmt.Sprint(r.Step.Milliseconds()),
+		"$start": strconv.FormatInt(r.Start.Unix(), 10), "$end": strconv.FormatInt(r.End.Unix(), 10), "$step": wire.Seconds(r.Step), "$step_duration": wire.Seconds(r.Step) + "s",
+		"$start_ms": wire.Millis(r.Start), "$end_ms": wire.Millis(r.End), "$step_ms": strconv.FormatInt(r.Step.Milliseconds(), 10),
 		"$start_iso": r.Start.UTC().Format(time.RFC3339), "$end_iso": r.End.UTC().Format(time.RFC3339),
 	}
 	values["$query"] = wire.Fill(r.Query, values)

@@ -52,9 +52,10 @@ func byGet(w metricstest.World, r *http.Request, _ []byte) (metricstest.Reply, e
 func byPost(w metricstest.World, r *http.Request, body []byte) (metricstest.Reply, error) {
 	var q struct {
 		Query             string
+		Every             string
 		From, To, Seconds int64
 	}
-	if err := json.Unmarshal(body, &q); err != nil || r.Method != http.MethodPost || r.URL.String() != "/v2" || q.Seconds != 60 || q.Query != `say "60"` {
+	if err := json.Unmarshal(body, &q); err != nil || r.Method != http.MethodPost || r.URL.String() != "/v2" || q.Seconds != 60 || q.Every != "60s" || q.Query != `say "60"` {
 		return metricstest.Reply{}, fmt.Errorf("%s %s %s", r.Method, r.URL, body)
 	}
 	if _, password, _ := r.BasicAuth(); password != token {
@@ -73,7 +74,7 @@ func TestTheSuiteOfSources(t *testing.T) {
 			URL: "/api/$query/series?q=$query&from=$start&to=$end", Token: token, Values: "/data~1points/*/v", Times: "/data~1points/*/t", Stamps: End,
 		}, byGet},
 		{"POST without times", `say "$step"`, Options{
-			URL: "/v2", Username: "ada", Password: token, Body: `{"query": "$query", "from": $start_ms, "to": $end_ms, "seconds": $step}`, Values: "/0/values",
+			URL: "/v2", Username: "ada", Password: token, Body: `{"query": "$query", "from": $start_ms, "to": $end_ms, "seconds": $step, "every": "$step_duration"}`, Values: "/0/values",
 		}, byPost},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -140,16 +141,16 @@ func TestValuesAndTimesAreFound(t *testing.T) {
 
 func TestOptionsAreChecked(t *testing.T) {
 	for want, o := range map[string]Options{
-		"path of the values":             {URL: "http://a"},
-		"path of the times":              {URL: "http://a", Values: "/v", Times: "t"},
-		"GET or POST":                    {URL: "http://a", Values: "/v", Method: "PUT"},
-		"a GET has no body":              {URL: "http://a", Values: "/v", Method: "GET", Body: "{}"},
-		"begin or the end":               {URL: "http://a", Values: "/v", Stamps: "middle"},
-		"exclude each other":             {URL: "http://a", Values: "/v", Token: "t", Username: "ada"},
-		"no JSON":                        {URL: "http://a", Values: "/v", Body: `{"q": $query}`},
-		"placeholder in its host":        {URL: "http://$query/", Values: "/v"},
-		"a password":                     {URL: "http://ada:pw@a/", Values: "/v"},
-		"is not an http or https addres": {URL: "ftp://a/", Values: "/v"},
+		"path of the values":      {URL: "http://a"},
+		"path of the times":       {URL: "http://a", Values: "/v", Times: "t"},
+		"GET or POST":             {URL: "http://a", Values: "/v", Method: "PUT"},
+		"a GET has no body":       {URL: "http://a", Values: "/v", Method: "GET", Body: "{}"},
+		"begin or the end":        {URL: "http://a", Values: "/v", Stamps: "middle"},
+		"exclude each other":      {URL: "http://a", Values: "/v", Token: "t", Username: "ada"},
+		"no JSON":                 {URL: "http://a", Values: "/v", Body: `{"q": $query}`},
+		"placeholder in its host": {URL: "http://$query/", Values: "/v"},
+		"a password":              {URL: "http://ada:pw@a/", Values: "/v"},
+		"is not an http or https": {URL: "ftp://a/", Values: "/v"},
 	} {
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "pw@") {
 			t.Errorf("got %v, want %q", err, want)

@@ -168,7 +168,7 @@ func (c *Client) Ask(ctx context.Context, q Question) ([]byte, error) {
 	if err != nil {
 		return nil, c.Failed(ctx, err)
 	}
-	resp, err := c.http.Do(req) //nolint:gosec // the operator names the address
+	resp, err := c.http.Do(req)
 	if err != nil {
 		return nil, c.Failed(ctx, err)
 	}

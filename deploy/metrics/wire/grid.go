@@ -81,7 +81,9 @@ func (c *Client) Samples(ctx context.Context, r metrics.Range, ask func(context.
 		}
 	}
 	g, over := NewGrid(r), r
-	over.End = r.Start.Add(min(max(c.Now().Sub(r.Start)/r.Step, 0), time.Duration(r.Points())) * r.Step)
+	if past := c.Now().Sub(r.Start); past < r.End.Sub(r.Start) {
+		over.End = r.Start.Add(max(past.Truncate(r.Step), 0))
+	}
 	if !over.End.After(r.Start) {
 		return metrics.Samples{Values: g.values}, nil
 	}
@@ -133,3 +135,6 @@ func Fill(query string, values map[string]string) string {
 
 // Seconds is a duration in whole seconds.
 func Seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }
+
+// Millis is a time in Unix milliseconds.
+func Millis(at time.Time) string { return strconv.FormatInt(at.UnixMilli(), 10) }
