@@ -104,7 +104,7 @@ func (s side) surplus(rate float64) []float64 {
 
 // batches are the sizes of the batches of steps in which counts are looked at as well. Few errors that come in bursts
 // look independent from one step to the next, and batches show that they are not.
-var batches = [...]int{1, 2, 4}
+var batches = [...]int{1, 2, 4, 8}
 
 // leastBatches of each side are needed, or batches could hide what is plain.
 const leastBatches = 20

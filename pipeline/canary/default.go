@@ -18,7 +18,7 @@ const (
 
 // How the error rate of a gauge is shared out between the ways in which it can be worse. A count has only the first.
 const (
-	partShift  = 0.64
+	partShift  = 0.68
 	partSpread = 0.06
 	partTail   = 0.15
 	partCount  = 1

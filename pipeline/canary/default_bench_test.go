@@ -31,7 +31,7 @@ func BenchmarkEstimate(b *testing.B) {
 				start = time.Now()
 				for _, set := range sets {
 					g := gaugeOf(set[0], set[1])
-					g.change(g.pair(), 0.01)
+					g.change(g.pairs(), 0.01)
 				}
 				judging += time.Since(start)
 			}

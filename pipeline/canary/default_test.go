@@ -166,7 +166,7 @@ func TestSentences(t *testing.T) {
 		},
 		{
 			Metric{Name: "heap", Baseline: around(random, 60, 100, 5, 0), Canary: drift},
-			"heap rose by and by, on average from 101 to 127.9 (95 % interval +12.1 to +43 %) in 60 samples a side; no change is allowed.",
+			"heap rose by and by, on average from 101 to 127.9 (95 % interval +12.3 to +42.8 %) in 60 samples a side; no change is allowed.",
 		},
 		{
 			Metric{Name: "heap", Baseline: same(7, 1), Canary: same(9, 1)},

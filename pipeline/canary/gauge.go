@@ -92,15 +92,45 @@ func (g gauge) clipped(samples []float64, median float64) []float64 {
 	return out
 }
 
-func (g gauge) pair() pair {
-	return compare(momentsOf(g.clipped(g.baseline, g.medianB)), momentsOf(g.clipped(g.canary, g.medianC)))
+// pairs are the comparisons of the two sides: of their samples, and if these follow one another, of means of batches of
+// them too. What wanders slowly under noise of its own looks less like its neighbours than it does over some steps.
+func (g gauge) pairs() []pair {
+	b, c := g.clipped(g.baseline, g.medianB), g.clipped(g.canary, g.medianC)
+	out := []pair{compare(momentsOf(b), momentsOf(c))}
+	if closeness[out[0].likely] < follows {
+		return out
+	}
+	for _, size := range batches[1:] {
+		if min(len(b), len(c)) >= size*leastMeans {
+			out = append(out, compare(momentsOf(batchMeans(b, size)), momentsOf(batchMeans(c, size))))
+		}
+	}
+	return out
 }
 
-// change is the shift of a pair in the metric's own unit.
-func (g gauge) change(p pair, level float64) shiftFound {
-	shift := p.shift[p.best]
-	lower, upper := p.interval(level)
-	c := shiftFound{sure: p.chance(0) <= level, drifts: p.drifts()}
+const (
+	follows    = 0.2 // rho from which on samples are taken to follow one another
+	leastMeans = 15  // batches of each side that are needed
+)
+
+func batchMeans(samples []float64, size int) []float64 {
+	out := make([]float64, len(samples)/size)
+	for i := range out {
+		out[i] = mean(samples[i*size : (i+1)*size])
+	}
+	return out
+}
+
+// change is the shift in the metric's own unit.
+func (g gauge) change(pairs []pair, level float64) shiftFound {
+	p := pairs[0]
+	shift, c := p.shift[p.best], shiftFound{sure: true, drifts: p.drifts()}
+	lower, upper := shift, shift
+	for _, p := range pairs {
+		low, high := p.interval(level)
+		lower, upper = min(lower, low), max(upper, high)
+		c.sure = c.sure && p.chance(0) <= level
+	}
 	base := p.level[p.best]
 	if g.log {
 		c.from = math.Exp(g.offset + g.scale*base)
@@ -128,8 +158,8 @@ func (p plan) gauge(m Metric) MetricReport {
 		return r
 	}
 	level := p.level(partShift)
-	pair := g.pair()
-	ch := g.change(pair, level)
+	pairs := g.pairs()
+	ch := g.change(pairs, level)
 	l := limitsOf(m)
 	var chance *float64
 	effect := newSides(g.sortedC, g.sortedB).effect(m)
@@ -143,7 +173,7 @@ func (p plan) gauge(m Metric) MetricReport {
 	if found == worse || found == straddle || found == tiny {
 		return r
 	}
-	if label, reason := p.shape(m, g, pair); label != LabelPass {
+	if label, reason := p.shape(m, g, pairs[0]); label != LabelPass {
 		r.Label, r.Reason, r.Critical = label, reason, m.Critical
 	}
 	return r

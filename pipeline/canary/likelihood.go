@@ -80,6 +80,7 @@ type pair struct {
 
 	apart   float64 // log-likelihood of samples that differ, over all rho and both ways to differ
 	best    int     // the rho at which two levels are likeliest
+	likely  int     // the rho at which they, or a drift, are likeliest
 	leakOdd float64 // how many times likelier a drift of the canary is than two levels, as a logarithm
 }
 
@@ -100,7 +101,12 @@ func compare(baseline, canary moments) pair {
 		}
 		l = p.log(i, p.drifting(i, c))
 		leak.add(l, prior(i))
-		leakBest = max(leakBest, l)
+		if l > leakBest {
+			leakBest, p.likely = l, i
+		}
+	}
+	if levelBest >= leakBest {
+		p.likely = p.best
 	}
 	p.leakOdd = leakBest - levelBest
 	level.add(leak.log(), priorLeak/(1-priorLeak))

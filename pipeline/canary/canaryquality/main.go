@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -60,7 +61,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.repetitions, "repetitions", 1000, "runs of each cell")
-	flag.IntVar(&o.rivals, "rivals", 250, "of these, runs that the other judges are shown, most of which are slow")
+	flag.IntVar(&o.rivals, "rivals", 400, "of these, runs that the other judges are shown, most of which are slow")
 	flag.IntVar(&o.workers, "workers", 2, "runs at the same time")
 	flag.Uint64Var(&o.seed, "seed", 20261126, "of everything that is drawn")
 	flag.StringVar(&o.only, "only", "", "only this judge")
@@ -97,7 +98,7 @@ func (o options) alike(w io.Writer) {
 	for _, f := range families {
 		for _, n := range noises {
 			for _, looks := range looksPlanned {
-				cells := []string{f.name, n.name, fmt.Sprint(looks)}
+				cells := []string{f.name, n.name, strconv.Itoa(looks)}
 				for _, t := range o.cell(f.metrics, looks, n, harm{shape: f.shape}) {
 					cells = append(cells, fmt.Sprintf("%.1f", t.share(t.stopped())))
 				}
@@ -119,7 +120,7 @@ func (o options) different(w io.Writer, metrics int) {
 	row(w, slices.Repeat([]string{"---"}, len(header)))
 	for _, h := range harms {
 		for _, looks := range looksPlanned {
-			cells := []string{h.name, fmt.Sprint(looks)}
+			cells := []string{h.name, strconv.Itoa(looks)}
 			for _, t := range o.cell(metrics, looks, noises[0], h) {
 				cells = append(cells, t.String())
 			}
@@ -185,6 +186,7 @@ func (o options) cell(metrics, looks int, n noise, h harm) []tally {
 	for worker := range o.workers {
 		all.Go(func() {
 			for k := worker; k < o.repetitions; k += o.workers {
+				//nolint:gosec // tracks are drawn, not secrets
 				r := draw(rand.New(rand.NewPCG(o.seed+uint64(k), hash.Sum64())), metrics, steps(looks), n.rho, h)
 				for i, judge := range judges {
 					if k >= len(out[i].at) {
