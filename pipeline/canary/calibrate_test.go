@@ -71,7 +71,7 @@ func drawRow(k int) string {
 		for range size.draws {
 			p := compare(momentsOf(follow(random, size.n, closeness[i])), momentsOf(follow(random, size.n, closeness[i])))
 			for j := range known {
-				draws[i] = append(draws[i], float32(p.evidence(j, 0)))
+				draws[i] = append(draws[i], float32(p.evidence(j)))
 			}
 		}
 	}

@@ -140,7 +140,7 @@ func (c counts) compared() ([]view, float64) {
 			break
 		}
 		p := compare(momentsOf(b.surplus(rate)), momentsOf(d.surplus(rate)))
-		chance = max(chance, p.chance(0))
+		chance = max(chance, p.chance())
 		views = append(views, view{p, size})
 	}
 	return views, max(chance, thinned(binomial(y, x+y, m/(n+m)), c.excess()))

@@ -86,17 +86,18 @@ func (c critical) chance(i int, evidence float64) float64 {
 	return levels[j] * math.Exp((v[j]-evidence)/slope)
 }
 
-// chance is how often samples whose levels are exactly this shift apart look at least as different from that as these
-// do: the p-value, two-sided, at the rho for which it is largest.
-func (p pair) chance(shift float64) float64 {
+// chance is how often samples without a difference look at least as different as these do: the p-value, two-sided, at
+// the rho for which it is largest.
+func (p pair) chance() float64 {
 	c, most := criticalFor(p.smaller), 0.0
 	for i := range c.known {
-		most = max(most, c.chance(i, p.evidence(i, shift)))
+		most = max(most, c.chance(i, p.evidence(i)))
 	}
 	return most
 }
 
-// interval holds every shift whose chance is above the level. If there is none, because the canary drifts and no steady
+// interval holds every shift that some rho leaves possible at the level: none of them would be told from no difference if
+// it were taken off the canary. If there is none, because the canary drifts and no steady
 // shift fits, it is the one that two levels give at their best rho.
 func (p pair) interval(level float64) (lower, upper float64) {
 	c := criticalFor(p.smaller)

@@ -129,7 +129,7 @@ func (g gauge) change(pairs []pair, level float64) shiftFound {
 	for _, p := range pairs {
 		low, high := p.interval(level)
 		lower, upper = min(lower, low), max(upper, high)
-		c.sure = c.sure && p.chance(0) <= level
+		c.sure = c.sure && p.chance() <= level
 	}
 	base := p.level[p.best]
 	if g.log {
@@ -174,7 +174,7 @@ func (p plan) gauge(m Metric) MetricReport {
 		return r
 	}
 	if label, reason := p.shape(m, g, pairs[0]); label != LabelPass {
-		r.Label, r.Reason, r.Critical = label, reason, m.Critical
+		r.Label, r.Reason, r.Critical = label, reason, l.critical(m, label, effect)
 	}
 	return r
 }

@@ -144,11 +144,10 @@ func (p pair) log(i int, rest float64) float64 {
 	return math.Log(1-rho*rho) - p.n/2*math.Log(rest)
 }
 
-// evidence is how many times likelier the samples are if they differ than if the levels are exactly this shift apart and
-// each sample follows the one before by this rho; as a logarithm.
-func (p pair) evidence(i int, shift float64) float64 {
-	miss := p.shift[i] - shift
-	return p.apart - p.log(i, p.rest[i]+miss*miss*p.precision[i])
+// evidence is how many times likelier the samples are if they differ than if they have one level and each follows the
+// one before by this rho; as a logarithm.
+func (p pair) evidence(i int) float64 {
+	return p.apart - p.log(i, p.rest[i]+p.shift[i]*p.shift[i]*p.precision[i])
 }
 
 // mixture is a weighted sum of likelihoods that are known by their logarithms.

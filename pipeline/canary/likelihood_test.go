@@ -68,7 +68,7 @@ func TestCriticalValuesHold(t *testing.T) {
 			random := rand.New(rand.NewPCG(uint64(n), 99))
 			found := 0
 			for range draws {
-				if compare(momentsOf(follow(random, n, rho)), momentsOf(follow(random, n, rho))).chance(0) <= level {
+				if compare(momentsOf(follow(random, n, rho)), momentsOf(follow(random, n, rho))).chance() <= level {
 					found++
 				}
 			}
@@ -95,6 +95,19 @@ func TestBoundsAreThePublishedOnes(t *testing.T) {
 			if got := crossing(boundFor(rate, looks), shapeFor(rate), looks); math.Abs(got/rate-1) > 0.02 {
 				t.Errorf("the table gives %d looks a rate of %v, and it is %v", looks, rate, got)
 			}
+		}
+	}
+}
+
+func TestMoreLooksLeaveLessForEach(t *testing.T) {
+	for _, rate := range []float64{0.05, 0.01, 0.001, 1e-5} {
+		before := 1.0
+		for _, looks := range []int{1, 2, 6, 24, 100, 288, 289, 1000, 100_000} {
+			first := levelAt(rate, 1, looks)
+			if !(first > 0 && first <= before*1.001) || first > rate*1.001 {
+				t.Errorf("of %v the first of %d looks has %v, after %v", rate, looks, first, before)
+			}
+			before = first
 		}
 	}
 }

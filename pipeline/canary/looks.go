@@ -24,8 +24,12 @@ func shapeFor(rate float64) float64 {
 // levelAt is the two-sided error rate for one look so that all looks together have the rate.
 func levelAt(rate float64, look, looks int) float64 {
 	rate = min(largestRate, max(smallestRate, rate))
-	bound := boundFor(rate, looks) * math.Pow(float64(look)/float64(looks), shapeFor(rate)-0.5)
-	return math.Erfc(bound / math.Sqrt2)
+	bound := boundFor(rate, looks)
+	if last := boundLooks[len(boundLooks)-1]; looks > last {
+		// The bound at the first look hardly changes any more.
+		bound = max(bound, boundFor(rate, last)*math.Pow(float64(looks)/float64(last), shapeFor(rate)-0.5))
+	}
+	return math.Erfc(bound * math.Pow(float64(look)/float64(looks), shapeFor(rate)-0.5) / math.Sqrt2)
 }
 
 // boundFor interpolates C in the table, by the logarithm of the looks and of the rate. Beyond the last number of looks

@@ -44,7 +44,7 @@ func (p plan) wider(m Metric, g gauge) (ratio float64, sure bool) {
 		least = max(least, *e.AllowedIncrease)
 	}
 	// The rate is for one side only, which is half of what is two-sided at this level.
-	return ratio, pair.shift[pair.best] > 0 && ratio >= least && pair.chance(0) <= p.level(2*partSpread)
+	return ratio, pair.shift[pair.best] > 0 && ratio >= least && pair.chance() <= p.level(2*partSpread)
 }
 
 func distances(samples []float64, median float64) []float64 {

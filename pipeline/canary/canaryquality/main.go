@@ -61,7 +61,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.repetitions, "repetitions", 1000, "runs of each cell")
-	flag.IntVar(&o.rivals, "rivals", 400, "of these, runs that the other judges are shown, most of which are slow")
+	flag.IntVar(&o.rivals, "rivals", 1000, "of these, runs that the other judges are shown")
 	flag.IntVar(&o.workers, "workers", 2, "runs at the same time")
 	flag.Uint64Var(&o.seed, "seed", 20261126, "of everything that is drawn")
 	flag.StringVar(&o.only, "only", "", "only this judge")
@@ -86,9 +86,17 @@ func (o options) runs(r rule) int {
 	return min(o.repetitions, o.rivals)
 }
 
+// many says how many runs there are.
+func (o options) many() string {
+	if o.rivals < o.repetitions {
+		return fmt.Sprintf("%d runs a cell, %d for the others", o.repetitions, o.rivals)
+	}
+	return fmt.Sprintf("%d runs a cell", o.repetitions)
+}
+
 // alike prints how often each judge stops a canary that is no different.
 func (o options) alike(w io.Writer) {
-	fmt.Fprintf(w, "False rollbacks of identical tracks in %%, of %d runs a cell, %d for the others (seed %d):\n\n", o.repetitions, min(o.repetitions, o.rivals), o.seed)
+	fmt.Fprintf(w, "False rollbacks of identical tracks in %%, of %s (seed %d):\n\n", o.many(), o.seed)
 	header := []string{"metrics", "noise", "looks"}
 	for _, r := range o.judges() {
 		header = append(header, r.name)
@@ -111,7 +119,7 @@ func (o options) alike(w io.Writer) {
 
 // different prints how often, and at which look, each judge stops a canary of which one metric is worse.
 func (o options) different(w io.Writer, metrics int) {
-	fmt.Fprintf(w, "Stopped in %% of %d runs, %d for the others, @ median look of those; one bad of %d metrics, independent samples:\n\n", o.repetitions, min(o.repetitions, o.rivals), metrics)
+	fmt.Fprintf(w, "Stopped in %% of %s @ median look of those; one bad of %d metrics, independent samples:\n\n", o.many(), metrics)
 	header := []string{"what is worse", "looks"}
 	for _, r := range o.judges() {
 		header = append(header, r.name)

@@ -16,7 +16,8 @@ const (
 	stop
 )
 
-// rule judges one look.
+// rule judges one look. Kayenta's judges by its score; PipeCD's tests the samples of each interval at 5 %; 1.2× is a
+// plain limit to the means; Bonferroni tests all samples so far at 5 % shared out evenly over looks and metrics.
 type rule struct {
 	name  string
 	judge func(metrics []canary.Metric, look, looks int) answer
@@ -29,8 +30,8 @@ var rules = []rule{
 	{"Kayenta's", func(metrics []canary.Metric, look, looks int) answer {
 		return answerOf(canary.Judge(canary.Request{Judge: canary.Kayenta, Metrics: notCritical(metrics), Look: look, Looks: looks}))
 	}},
-	{"PipeCD's", func(metrics []canary.Metric, _, _ int) answer {
-		return anyOf(metrics, func(m canary.Metric) bool { return differ(m) <= 0.05 })
+	{"PipeCD's", func(metrics []canary.Metric, look, _ int) answer {
+		return anyOf(metrics, func(m canary.Metric) bool { return differ(sinceLast(m, look)) <= 0.05 })
 	}},
 	{"1.2×", func(metrics []canary.Metric, _, _ int) answer {
 		return anyOf(metrics, func(m canary.Metric) bool { return mean(m.Canary) > 1.2*mean(m.Baseline) })
@@ -66,6 +67,13 @@ func anyOf(metrics []canary.Metric, bad func(canary.Metric) bool) answer {
 		return stop
 	}
 	return good
+}
+
+// sinceLast are the samples since the look before.
+func sinceLast(m canary.Metric, look int) canary.Metric {
+	from := len(m.Baseline) * (look - 1) / look
+	m.Baseline, m.Canary = m.Baseline[from:], m.Canary[from:]
+	return m
 }
 
 func mean(x []canary.Number) float64 {
