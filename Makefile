@@ -98,6 +98,10 @@ bench-cluster: controlplane ## Measure the whole program on the real control pla
 	go test -run '^$$' -bench Idle -benchtime 1x -timeout 30m ./cmd/slipway
 	@uptime
 
+.PHONY: judge-quality
+judge-quality: ## Measure how often the canary judges are wrong, as Markdown tables (REPETITIONS=1000, minutes on two cores)
+	@go run ./pipeline/canary/canaryquality -repetitions $(or $(REPETITIONS),1000)
+
 .PHONY: golden
 golden: ## Rewrite the golden files; read the diff
 	go test ./... -run Golden -update

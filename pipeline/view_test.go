@@ -3,8 +3,12 @@ package pipeline_test
 import (
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
+	"gitlab.com/slipway-cd/slipway/pipeline/policy"
 )
 
 // FuzzParseToken: what is read is what Token wrote, and nothing else is.
@@ -102,5 +106,31 @@ func TestAnAnswerToWhetherToRollBackIsNoJudgement(t *testing.T) {
 		if got := v.DecidedBack(c.decision); got != c.want {
 			t.Errorf("%+v: got %t", c.decision, got)
 		}
+	}
+}
+
+// A canary that is neither good nor bad asks in the words of what was found, unless the file has words of its own.
+func TestTheQuestionAboutACanarySaysWhatWasFound(t *testing.T) {
+	c := pipeline.Canary{Environment: "production", Question: &pipeline.Judgement{Quorum: 2, Expires: time.Hour}}
+	plan := &pipeline.Plan{
+		Stages:       []pipeline.Stage{{Name: "canary", Kind: pipeline.KindCanary, Canary: &c}},
+		Environments: map[string]pipeline.EnvironmentRules{"production": {Rule: policy.Rule{Approvers: []string{"group:ops"}}}},
+	}
+	until := time.Date(2026, 3, 2, 10, 0, 0, 0, time.UTC)
+	d := &pipeline.Delivery{ID: "7-1-3f2a91c0", Stages: []pipeline.StageState{{
+		Name: "canary", Attempt: 1, Status: pipeline.StageAsking, Phase: pipeline.PhaseAnalysing, Deadline: until,
+		Reason: pipeline.Reason{Code: pipeline.ReasonCanaryGrey, Detail: "error rate: it may be higher"}, Analysis: &pipeline.Analysis{Looks: 1},
+	}}}
+	want := pipeline.Question{
+		Token: "7-1-3f2a91c0/canary/1", Stage: "canary", Attempt: 1, Approvers: []string{"group:ops"}, Quorum: 2,
+		Since: until.Add(-time.Hour), Expires: until, Environment: "production",
+		Ask: "Go on with the canary in production? The canary is neither good nor bad: error rate: it may be higher.",
+	}
+	if diff := cmp.Diff([]pipeline.Question{want}, pipeline.NewView(plan, d).Questions); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	c.Question.Ask = "Really?"
+	if got := pipeline.NewView(plan, d).Questions[0].Ask; got != "Really?" {
+		t.Errorf("asks %q", got)
 	}
 }

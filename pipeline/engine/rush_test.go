@@ -38,8 +38,8 @@ func (p *reports) since(began time.Time) []time.Duration {
 }
 
 func TestPeopleAreToldAfterTheTrafficHasMoved(t *testing.T) {
-	blueGreen := deploy("staging")
-	blueGreen.Deploy.Strategy = pipeline.StrategyBlueGreen
+	goesBack := deploy("staging")
+	goesBack.OnFailure = pipeline.FailRollback
 	const move, rest = 100 * time.Millisecond, time.Minute
 	for _, tc := range []struct {
 		name  string
@@ -50,17 +50,21 @@ func TestPeopleAreToldAfterTheTrafficHasMoved(t *testing.T) {
 		{"or after a while, if it doesn't", false, 300 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			bubble(t, stages(blueGreen), func(r *rig) {
+			bubble(t, stages(goesBack), func(r *rig) {
 				told := &reports{}
 				r.adjust = func(o *engine.Options) { o.Pools[1].Yields = true }
 				for _, kind := range []string{"write-note", "write-message", "write-status", "write-deployment"} {
 					r.do[kind] = told.tell(r)
 				}
+				bad, second := merged(2)
 				r.do["observe"] = func(ctx context.Context, task *pipeline.Task) (pipeline.Event, error) {
 					time.Sleep(time.Second) // what was told before is told
+					if do := task.Effect.Do.(pipeline.Observe); do.Release.Delivery == bad {
+						return nil, &pipeline.Failure{Code: pipeline.ReasonOther, Detail: "it crashes", Permanent: true}
+					}
 					return r.good(ctx, task)
 				}
-				r.do["switch"] = func(ctx context.Context, task *pipeline.Task) (pipeline.Event, error) {
+				r.do["restore"] = func(ctx context.Context, task *pipeline.Task) (pipeline.Event, error) {
 					began := time.Now()
 					time.Sleep(move)
 					if early := told.since(began); len(early) > 0 {
@@ -77,7 +81,12 @@ func TestPeopleAreToldAfterTheTrafficHasMoved(t *testing.T) {
 					return r.good(ctx, task)
 				}
 				r.start()
-				r.until("the delivery ends", r.finished(r.merge()))
+				r.until("the first delivery ends", r.finished(r.merge()))
+				r.deliver(bad, "another merge", second)
+				r.until("the second one is back", r.finished(bad))
+				if d := r.delivery(bad); d.Status != pipeline.StatusRolledBack {
+					t.Errorf("the delivery is %s: %s", d.Status, d.Reason)
+				}
 				r.end()
 			})
 		})

@@ -93,6 +93,7 @@ func CompileReview(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.P
 
 func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline.Problem) {
 	c := &compiler{f: f, in: in, op: op, problems: &problems{file: f.name}, vars: variables(in, nil), lane: l, graph: newGraph(l.stages)}
+	c.vars["application"] = string(f.Application)
 	defaults := op.Defaults(in.Project.Path)
 	c.plan = &pipeline.Plan{
 		Schema: pipeline.PlanSchema, Application: string(f.Application),

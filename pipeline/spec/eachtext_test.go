@@ -214,3 +214,25 @@ func encoded(t *testing.T, v any) string {
 	}
 	return b.String()
 }
+
+// The application is known when a delivery starts, and when the turn of a stage comes.
+func TestTheApplicationIsKnownInExpressions(t *testing.T) {
+	_, plan := planOf(t, `version: 1
+application: shop
+stages:
+  - {name: ci, job: {name: "test-${{ application }}"}}
+  - {name: again, job: {name: "${{ application }}-${{ stages.ci.status }}"}}
+`, "")
+	if got := plan.Stages[0].Job.Name; got != "test-shop" {
+		t.Errorf("the job is %q", got)
+	}
+	e, err := NewEvaluator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := pipeline.Delivery{Stages: []pipeline.StageState{{Name: "ci", Status: pipeline.StageSucceeded}}}
+	got, err := e.Execute(context.Background(), &pipeline.Task{Plan: plan, Delivery: d, Effect: pipeline.Effect{Do: pipeline.Evaluate{Stage: "again", Attempt: 1}}})
+	if out, ok := got.(pipeline.Evaluated); err != nil || !ok || out.Resolved == nil || out.Resolved.Job.Name != "shop-succeeded" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}

@@ -44,7 +44,7 @@ func (operator) Defaults(string) spec.Defaults {
 	return spec.Defaults{Channel: "#deploys", TurnRed: true, Sources: []string{"prometheus", "datadog"}, TriggerRefs: []string{"feature-*", "v*"},
 		Metrics: map[string]pipeline.CanaryMetric{
 			"http-errors": {
-				Source: "prometheus", Query: `sum(increase(errors{project="${{ project.path }}",track="${{ track }}"}[1m]))`, Total: `sum(increase(requests{track="${{ track }}"}[1m]))`,
+				Source: "prometheus", Query: `sum(increase(errors{project="${{ project.path }}",app="${{ application }}",track="${{ track }}"}[1m]))`, Total: `sum(increase(requests{track="${{ track }}"}[1m]))`,
 				Step: time.Minute, Rule: canary.Metric{Kind: canary.Count, Direction: canary.Increase, Critical: true, Groups: []string{"errors"}},
 			},
 			"by-title": {Source: "prometheus", Query: `errors{track="${{ track }}",title="${{ merge_request.title }}"}`, Step: time.Minute},

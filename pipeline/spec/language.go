@@ -61,6 +61,7 @@ func newLanguage() (*language, error) {
 	env, err := cel.NewEnv(
 		cel.CustomTypeAdapter(registry),
 		cel.CustomTypeProvider(&provider{registry}),
+		cel.Variable("application", cel.StringType),
 		cel.Variable("commit", cel.ObjectType("Commit")),
 		cel.Variable("merge_request", cel.ObjectType("MergeRequest")),
 		cel.Variable("project", cel.ObjectType("Project")),
@@ -184,7 +185,7 @@ func typeFlaw(text string, parsed *cel.Ast, issues *cel.Issues) *flaw {
 	message := oneLine(first.Message)
 	if name := between(message, `^undeclared reference to '([^']*)'`); name != "" {
 		f.what = quote(name) + " is not known in expressions"
-		f.hint = didYouMean(name, []string{"commit", "merge_request", "project", "stages"})
+		f.hint = didYouMean(name, []string{"application", "commit", "merge_request", "project", "stages"})
 		if near := didYouMean(name, trackVariables()); strings.HasPrefix(near, "did you mean") {
 			f.hint = near
 		}

@@ -15,7 +15,7 @@ func TestAQueryIsFilledInForEachTrack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := &pipeline.Plan{Commit: pipeline.Commit{SHA: "3f2a91c0"}, MergeRequest: pipeline.MergeRequest{IID: 12, Title: `x"} or up{y="`}}
+	plan := &pipeline.Plan{Application: "shop", Commit: pipeline.Commit{SHA: "3f2a91c0"}, MergeRequest: pipeline.MergeRequest{IID: 12, Title: `x"} or up{y="`}}
 	tracks := []spec.Track{{Name: "baseline", Version: "v-0ld", Release: "1-2-0ld/production/1"}, {Name: "canary", Version: "v-3f2a91c0", Release: "7-12-3f2a91c0/canary/1"}}
 	for _, c := range []struct {
 		name, query string
@@ -23,6 +23,7 @@ func TestAQueryIsFilledInForEachTrack(t *testing.T) {
 	}{
 		{"the track and its version", `x{track="${{ track }}",version="${{version}}"}`, []string{`x{track="baseline",version="v-0ld"}`, `x{track="canary",version="v-3f2a91c0"}`}},
 		{"an expression, with what is known of the commit", `${{ track == "canary" ? commit.sha : "main" }}:${{ release }}`, []string{"main:1-2-0ld/production/1", "3f2a91c0:7-12-3f2a91c0/canary/1"}},
+		{"the application", "${{ application }}-${{ track }}", []string{"shop-baseline", "shop-canary"}},
 		{"no expression", "up", []string{"up", "up"}},
 		{"a title", `x{title="${{ merge_request.title }}"}`, []string{"which could change the query"}},
 		{"a title beside the track", `x{title="${{ track + merge_request.title }}"}`, []string{"which could change the query"}},

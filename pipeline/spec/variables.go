@@ -6,7 +6,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline"
 )
 
-// The variables of expressions: commit, merge_request, project and stages. Their
+// The variables of expressions: application, commit, merge_request, project and stages. Their
 // values are maps; provider tells CEL which fields the maps have, so that a field
 // that does not exist is an error of the file and not of the delivery.
 

@@ -114,6 +114,7 @@ type operator struct{ *config.Config }
 func (o operator) Defaults(project string) spec.Defaults {
 	d := spec.Defaults{TurnRed: o.GitLab.TurnRed, TriggerRefs: o.TriggerRefs(project), JobNames: o.JobNames(project), Sources: o.SourceNames(project)}
 	d.Channels, d.ChannelsHeld = o.ChannelNames(project)
+	d.Metrics = metricTemplates(o.Config)
 	if o.Slack != nil {
 		d.Channel = o.Slack.Channel
 	}
@@ -202,11 +203,10 @@ func (a *App) pools() ([]engine.Pool, error) {
 		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
 		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{},
-				pipeline.WeighPair{}, pipeline.EndPair{}}},
+			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
 		// On their own, so that nobody's way back waits for other people's deploys.
 		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
+			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}, pipeline.WeighPair{}, pipeline.EndPair{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
 		// The core waits for a look for ten minutes at most.

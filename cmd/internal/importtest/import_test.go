@@ -20,6 +20,7 @@ var ours = map[string][]string{
 	"pipeline":                       {"pipeline/policy", "pipeline/canary"},
 	"pipeline/policy":                {},
 	"pipeline/canary":                {},
+	"pipeline/canary/canaryquality":  {"pipeline/canary"},
 	"pipeline/spec":                  {"pipeline", "pipeline/canary", "pipeline/policy"},
 	"pipeline/engine":                {"pipeline", "store"},
 	"pipeline/pipelinetest":          {"pipeline", "pipeline/canary", "pipeline/policy", "pipeline/spec", "pipeline/engine", "store"},

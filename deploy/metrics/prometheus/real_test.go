@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
+	"gitlab.com/slipway-cd/slipway/deploy/metrics/wire"
 )
 
 // running starts a Prometheus that measures nothing, and waits until it is ready.
@@ -94,11 +95,12 @@ func TestARealPrometheusIsUnderstood(t *testing.T) {
 }
 
 func TestARealPrometheusTellsOfATime(t *testing.T) {
-	s, err := New(Options{URL: running(t)})
+	now := time.Now() // may be the end of a minute
+	s, err := New(Options{URL: running(t), Limits: wire.Limits{Now: func() time.Time { return now }}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	end := time.Now().UTC().Truncate(time.Minute)
+	end := now.UTC().Truncate(time.Minute)
 	r := metrics.Range{Start: end.Add(-10 * time.Minute), End: end.Add(5 * time.Minute), Step: time.Minute}
 	r.Query = "vector(time()) and on() (vector(time() % 120) == 0)"
 	got, err := s.Samples(t.Context(), r)

@@ -43,7 +43,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp, err := backoff.Retry(ctx, func() (*http.Response, error) { return t.try(req, body) }, backoff.WithBackOff(pauses),
 		backoff.WithMaxTries(uint(t.o.Limits.Tries)), backoff.WithMaxElapsedTime(within))
-	if resp != nil && ctx.Err() == nil {
+	if err == nil || resp != nil && ctx.Err() == nil {
 		return resp, nil
 	}
 	return nil, err
