@@ -2,7 +2,9 @@ package chatops
 
 import (
 	"fmt"
+	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +44,13 @@ type Card struct {
 	Links     []Fragment
 	Warnings  []string
 	Summary   string // what a notification says
+	Chart     *Chart // of a canary that is bad, or that people are asked about; nil without
+}
+
+// Chart is a metric of a canary and of its baseline over time: equally many points of both, in the order of time.
+type Chart struct {
+	Metric           string
+	Baseline, Canary []float64
 }
 
 // Fragment is a piece of text that may lead somewhere.
@@ -112,7 +121,10 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 		}
 		if n, ok := note(s); ok && len(c.Notes) < maxNotes {
 			if s.Ran != nil && s.Ran.Log != "" && consoleURL != "" {
-				n.Stage.URL = logURL(consoleURL, v.ID, s.Name)
+				n.Stage.URL = stageURL(consoleURL, v.ID, s.Name) + "/log"
+			}
+			if a := s.Analysis; a != nil && a.Report != nil && a.Samples != "" && consoleURL != "" {
+				n.Stage.URL = stageURL(consoleURL, v.ID, s.Name) + "/canary"
 			}
 			c.Notes = append(c.Notes, n)
 		}
@@ -135,6 +147,7 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 			c.Warnings = append(c.Warnings, warning(w))
 		}
 	}
+	c.Chart = trend(v)
 	c.Offers = offers(v)
 	c.Links = links(v, consoleURL)
 	c.Summary = summary(v, c)
@@ -279,8 +292,30 @@ func nonEmpty(words ...string) []string {
 	return out
 }
 
-func logURL(consoleURL, delivery, stage string) string {
-	return strings.TrimRight(consoleURL, "/") + "/deliveries/" + delivery + "/stages/" + url.PathEscape(stage) + "/log"
+// stageURL is the address below which the console has what belongs to a stage.
+func stageURL(consoleURL, delivery, stage string) string {
+	return strings.TrimRight(consoleURL, "/") + "/deliveries/" + delivery + "/stages/" + url.PathEscape(stage)
+}
+
+// trend is the chart of the newest canary about which people want to know more than its verdict.
+func trend(v pipeline.View) *Chart {
+	for _, s := range slices.Backward(v.Stages) {
+		if s.Analysis == nil || s.Analysis.Trend == nil || s.Status != pipeline.StageAsking && s.Status != pipeline.StageFailed {
+			continue
+		}
+		t := s.Analysis.Trend
+		c := Chart{Metric: Line(t.Metric, maxLabel)}
+		for i := range min(len(t.Baseline), len(t.Canary)) {
+			b, k := float64(t.Baseline[i]), float64(t.Canary[i])
+			if !math.IsNaN(b-k) && !math.IsInf(b, 0) && !math.IsInf(k, 0) {
+				c.Baseline, c.Canary = append(c.Baseline, b), append(c.Canary, k)
+			}
+		}
+		if len(c.Baseline) > 1 {
+			return &c
+		}
+	}
+	return nil
 }
 
 func question(q pipeline.Question) Question {

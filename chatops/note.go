@@ -48,6 +48,9 @@ func note(s pipeline.StageView) (Note, bool) {
 	case pipeline.StageSkipped:
 		n.Text = "skipped, because " + firstOf(reason, "it was not wanted")
 	case pipeline.StageAsking:
+		if n.Text = scored(s.Analysis); n.Text != "" {
+			return n, true
+		}
 		if s.Kind != pipeline.KindDeploy || reason == "" {
 			return n, false
 		}
@@ -65,6 +68,14 @@ func note(s pipeline.StageView) (Note, bool) {
 		}
 	}
 	return n, true
+}
+
+// scored is how a canary that people are asked about stands, "" if there is no report. The question says why.
+func scored(a *pipeline.Analysis) string {
+	if a == nil || a.Report == nil {
+		return ""
+	}
+	return fmt.Sprintf("score %.4g of 100 after %d of %d looks", float64(a.Report.Score), a.Look, a.Looks)
 }
 
 const maxChecks = 8 // of a stage that are named

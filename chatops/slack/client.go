@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	api "github.com/slack-go/slack"
@@ -50,6 +51,8 @@ type Client struct {
 	limits  limits
 	known   *memory
 	started time.Time
+	// chartless: the workspace takes no charts.
+	chartless atomic.Bool
 
 	mu       sync.Mutex
 	me       identity

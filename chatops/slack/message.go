@@ -64,7 +64,11 @@ func (c *Client) send(ctx context.Context, t *pipeline.Task, channel string, m m
 	}
 	id := t.Delivery.ID
 	c.known.change(id, func(s *sent) { s.doubt = true })
-	to, ts, err := c.api.PostMessageContext(ctx, channel, m.options(id)...)
+	var to, ts string
+	err := c.charted(m, func(m message) (err error) {
+		to, ts, err = c.api.PostMessageContext(ctx, channel, m.options(id)...)
+		return err
+	})
 	if err == nil && (ts == "" || to == "") {
 		err = errNoAnswer
 	}
@@ -91,7 +95,11 @@ func (c *Client) edit(ctx context.Context, t *pipeline.Task, at place, m message
 			return nil, err
 		}
 		c.known.change(id, func(s *sent) { *s = sent{channel: at.channel, ts: at.ts, url: at.url} })
-		_, ts, _, err := c.api.UpdateMessageContext(ctx, at.channel, at.ts, m.options(id)...)
+		var ts string
+		err := c.charted(m, func(m message) (err error) {
+			_, ts, _, err = c.api.UpdateMessageContext(ctx, at.channel, at.ts, m.options(id)...)
+			return err
+		})
 		if err == nil && ts == "" {
 			err = errNoAnswer
 		}

@@ -80,6 +80,7 @@ func render(c chatops.Card) message {
 			logs++
 		}
 	}
+	m.chart(c.Chart)
 	for _, q := range c.Questions {
 		if m.left < maxQuestion {
 			m.context("", "🙋 More questions are open than fit here.")
