@@ -73,7 +73,7 @@ func (e *Executor) weighPair(ctx context.Context, t *pipeline.Task, a pipeline.W
 	}
 	e.Logger.InfoContext(ctx, "weighed a canary's traffic", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
 		"cluster", where.Name, "namespace", where.Namespace, "route", found[0].parts.Route, "weight", a.Weight)
-	return pipeline.Weighed{Stage: a.Stage, Attempt: a.Attempt, Weight: a.Weight}, nil
+	return pipeline.Weighed(a), nil
 }
 
 // endPair takes the traffic from the stage's pairs, of this attempt and those before, and removes them. What is gone

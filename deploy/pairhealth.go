@@ -136,7 +136,8 @@ func complaint(pod *corev1.Pod) (ill ailment, other string) {
 			return ailment{crashing, fmt.Sprintf("container %s %s and was restarted %d times", s.Name, ended(s), s.RestartCount)}, ""
 		}
 	}
-	for _, t := range podTroubles(pod, Patience{}) {
+	if troubles := podTroubles(pod, Patience{}); len(troubles) > 0 {
+		t := troubles[0]
 		if t.code == pipeline.ReasonImagePull || strings.HasPrefix(t.key, "start/") {
 			return ailment{notStarting, t.detail}, ""
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -163,11 +164,11 @@ func (s *side) renamed(selector map[string]string) map[string]string {
 }
 
 func sorted(labels map[string]string) string {
-	text := ""
+	var words []string
 	for _, key := range sortedKeys(labels) {
-		text += ", " + key + "=" + labels[key]
+		words = append(words, key+"="+labels[key])
 	}
-	return clean(text[min(len(text), len(", ")):], 200)
+	return clean(strings.Join(words, ", "), 200)
 }
 
 // equalize gives the baseline the resources of the canary: with less memory or more processors on one track the two would
