@@ -2,8 +2,8 @@ package slack
 
 import (
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 
 	api "github.com/slack-go/slack"
 
@@ -20,13 +20,13 @@ func (m *message) chart(c *chatops.Chart) {
 	series := func(name string, values []float64) api.DataVisualizationDataSeries {
 		points := make([]api.DataVisualizationDataPoint, 0, len(values))
 		for i, v := range values {
-			points = append(points, api.NewDataVisualizationDataPoint(fmt.Sprint(i+1), v))
+			points = append(points, api.NewDataVisualizationDataPoint(strconv.Itoa(i+1), v))
 		}
 		return api.NewDataVisualizationDataSeries(name, points...)
 	}
 	var labels []string
 	for i := range c.Baseline {
-		labels = append(labels, fmt.Sprint(i+1))
+		labels = append(labels, strconv.Itoa(i+1))
 	}
 	m.blocks = append(m.blocks, api.NewDataVisualizationBlock(chatops.Clip(c.Metric, maxChartTitle), api.NewDataVisualizationLineChart(
 		api.NewDataVisualizationAxisConfig(labels...), series("baseline", c.Baseline), series("canary", c.Canary),

@@ -16,7 +16,7 @@ import (
 
 // samplesOf are half an hour of two metrics, of which the first got worse. They are the same each time.
 func samplesOf(from time.Time) *pipeline.Measurement {
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // samples, not secrets
+	random := rand.New(rand.NewPCG(1, 2))
 	side := func(level, spread float64) []canary.Number {
 		out := make([]canary.Number, 30)
 		for i := range out {

@@ -269,7 +269,7 @@ func newStageCard(v pipeline.View, s pipeline.StageView, i int) stageCard {
 		Previous: line(s.Previous, maxLabel), Now: line(s.Now, maxLabel), Aftermath: s.Aftermath,
 	}
 	c.Prep = "to"
-	if s.Kind == pipeline.KindRun {
+	if s.Kind == pipeline.KindRun || s.Kind == pipeline.KindCanary {
 		c.Prep, c.Previous = "in", "" // it replaces nothing
 	}
 	c.Reason, c.Log = reason(s.Reason)
@@ -349,7 +349,7 @@ func whereWords(s pipeline.StageView) string {
 	case pipeline.KindNotify:
 		return "the message"
 	case pipeline.KindDeploy, pipeline.KindRun, pipeline.KindRollback, pipeline.KindTearDown,
-		pipeline.KindJudgement, pipeline.KindWait, pipeline.KindValidate:
+		pipeline.KindJudgement, pipeline.KindWait, pipeline.KindValidate, pipeline.KindCanary:
 	}
 	return firstOf(line(s.Environment, maxLabel), "open")
 }

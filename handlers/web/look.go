@@ -136,6 +136,8 @@ func kindWord(k pipeline.StageKind) string {
 	switch k {
 	case pipeline.KindDeploy:
 		return "Deploy"
+	case pipeline.KindCanary:
+		return "Canary"
 	case pipeline.KindJudgement:
 		return "Question to people"
 	case pipeline.KindWait:

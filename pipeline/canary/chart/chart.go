@@ -3,6 +3,7 @@ package chart
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"image/png"
 	"math"
@@ -56,7 +57,7 @@ func Lines(p Panel) ([]byte, error) {
 func Picture(panels []Panel) ([]byte, error) {
 	panels = panels[:min(len(panels), maxPanels)]
 	if len(panels) == 0 {
-		return nil, fmt.Errorf("draw a chart: there is nothing to draw")
+		return nil, errors.New("draw a chart: there is nothing to draw")
 	}
 	tall := len(panels)*height + (len(panels)-1)*gap
 	painter := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputPNG, Width: width, Height: tall})
@@ -216,20 +217,20 @@ func thin(samples []float64) []int {
 	}
 	for part := range parts {
 		from, to := part*len(samples)/parts, (part+1)*len(samples)/parts
-		lowest, highest := -1, -1
+		lowest, highest, found := from, from, false
 		for i := from; i < to; i++ {
-			if !finite(samples[i]) {
-				continue
-			}
-			if lowest < 0 || samples[i] < samples[lowest] {
+			switch v := samples[i]; {
+			case !finite(v):
+			case !found:
+				lowest, highest, found = i, i, true
+			case v < samples[lowest]:
 				lowest = i
-			}
-			if highest < 0 || samples[i] > samples[highest] {
+			case v > samples[highest]:
 				highest = i
 			}
 		}
 		switch {
-		case lowest < 0:
+		case !found:
 			chosen = append(chosen, from)
 		case lowest == highest:
 			chosen = append(chosen, lowest)
