@@ -96,7 +96,6 @@ func draw(painter *charts.Painter, p Panel, y0 int) {
 	if p.Title != "" {
 		painter.Text(clip(p.Title, 60), left, y0+18, 0, charts.FontStyle{FontSize: 11, FontColor: ink})
 	}
-	legend(painter, p, y0)
 	for _, v := range ticks(pl.low, pl.high) {
 		y := pl.y(v)
 		painter.LineStroke([]charts.Point{{X: left, Y: y}, {X: width - right, Y: y}}, faint, 1)
@@ -104,7 +103,9 @@ func draw(painter *charts.Painter, p Panel, y0 int) {
 		painter.Text(words, left-6-painter.MeasureText(words, 0, style).Width(), y+4, 0, style)
 	}
 	times(painter, p, pl, style)
-	if lo, hi, ok := band(p.Baseline); ok {
+	lo, hi, ok := band(p.Baseline)
+	legend(painter, p, y0, ok)
+	if ok {
 		painter.FillArea([]charts.Point{
 			{X: left, Y: pl.y(hi)}, {X: width - right, Y: pl.y(hi)}, {X: width - right, Y: pl.y(lo)}, {X: left, Y: pl.y(lo)}, {X: left, Y: pl.y(hi)},
 		}, baseline.WithAlpha(38))
@@ -120,16 +121,20 @@ func (p Panel) color() charts.Color {
 	return good
 }
 
-func legend(painter *charts.Painter, p Panel, y0 int) {
-	x := width - right - 250
+// legend names what is drawn, from the right: the canary, the band if there is one, the baseline.
+func legend(painter *charts.Painter, p Panel, y0 int, banded bool) {
+	x := width - right
 	for _, entry := range []struct {
 		words string
 		color charts.Color
 		wide  int
-	}{{"baseline", baseline, 72}, {"its middle 90 %", baseline.WithAlpha(60), 108}, {"canary", p.color(), 0}} {
+	}{{"canary", p.color(), 62}, {"its middle 90 %", baseline.WithAlpha(60), 126}, {"baseline", baseline, 76}} {
+		if entry.words == "its middle 90 %" && !banded {
+			continue
+		}
+		x -= entry.wide
 		painter.FilledRect(x, y0+9, x+12, y0+17, entry.color, entry.color, 0)
 		painter.Text(entry.words, x+16, y0+17, 0, charts.FontStyle{FontSize: 9, FontColor: ink})
-		x += entry.wide
 	}
 }
 
@@ -302,7 +307,7 @@ func clip(s string, most int) string {
 // Spread draws how often which value was sampled, of both tracks, as an SVG.
 func Spread(p Panel) ([]byte, error) {
 	painter := charts.NewPainter(charts.PainterOptions{OutputFormat: charts.ChartOutputSVG, Width: width, Height: height})
-	legend(painter, p, 0)
+	legend(painter, p, 0, false)
 	pl := scale(p, 0)
 	style := charts.FontStyle{FontSize: 9, FontColor: ink}
 	const bins = 40
