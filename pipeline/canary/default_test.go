@@ -162,7 +162,7 @@ func TestSentences(t *testing.T) {
 	}{
 		{
 			Metric{Name: "error rate", Kind: Count, Baseline: happen(random, 60, 34, 0.002), BaselineTotal: same(60, 34), Canary: happen(random, 60, 34, 0.019), CanaryTotal: same(60, 34), EffectSize: EffectSize{AllowedIncrease: &limit}},
-			"error rate rose from 0.294 % to 2.21 % (95 % interval +1.07 to +2.64 points) in 4,080 requests; allowed is +0.735.",
+			"error rate rose from 0.294 % to 2.21 % (95 % interval +1.05 to +2.66 points) in 4,080 requests; allowed is +0.735.",
 		},
 		{
 			Metric{Name: "heap", Baseline: around(random, 60, 100, 5, 0), Canary: drift},
@@ -238,6 +238,72 @@ func TestIntervalAgreesWithLabel(t *testing.T) {
 		if zero := r.Lower <= 0 && r.Upper >= 0; zero != (r.Label == LabelPass) && r.Label != LabelInconclusive {
 			t.Errorf("%s, with an interval from %v to %v", r.Label, r.Lower, r.Upper)
 		}
+	}
+}
+
+// TestPartsOfTheJudgeDecideAlone asks each part by itself, where the others would hide what it says.
+func TestPartsOfTheJudgeDecideAlone(t *testing.T) {
+	random := rand.New(rand.NewPCG(8, 8))
+	p := plan{rate: 0.05, look: 1, looks: 1}
+	g := gaugeOf(follow(random, 240, 0), follow(random, 240, 0))
+	for i := 0; i < 240; i += 20 {
+		g.baseline[i], g.canary[i] = 5+float64(i)/1e3, 7+float64(i)/1e3
+	}
+	if found, sure := p.tail(Metric{}, gaugeOf(g.baseline, g.canary), pair{}); !sure || !strings.Contains(found, "farther out") {
+		t.Errorf("values that are farther out: %q", found)
+	}
+	many := gaugeOf(follow(random, 400, 0), follow(random, 400, 0))
+	for i := 0; i < 400; i += 10 {
+		many.canary[i] = 4 + float64(i)/1e3
+	}
+	if found, sure := p.tail(Metric{}, gaugeOf(many.baseline, many.canary), pair{}); !sure || !strings.Contains(found, "are the canary's") {
+		t.Errorf("more values that are far out: %q", found)
+	}
+	wide, narrow := around(random, 100, 0, 3, 0), around(random, 100, 0, 1, 0)
+	if _, wider := p.wider(Metric{}, gaugeOf(clean(Metric{}, wide), clean(Metric{}, narrow))); wider {
+		t.Error("a spread that shrank counts as wider")
+	}
+	if got := farther([]float64{4, 5, 6}, []float64{1, 2, 3}); math.Abs(got-0.0248) > 0.0005 { // z = 4.5/√5.25 = 1.964
+		t.Errorf("three above three have a chance of %v", got)
+	}
+}
+
+func TestCountsThatComeInBurstsAreNotTakenForIndependent(t *testing.T) {
+	bursts := func(every int) side {
+		var s side
+		for i := range 64 {
+			s.count, s.total = append(s.count, 0), append(s.total, 100)
+			if i%16 < every {
+				s.count[i] = 3
+			}
+		}
+		return s
+	}
+	even := counts{baseline: side{[]float64{1, 3, 2, 2}, []float64{9, 9, 9, 9}}, canary: side{[]float64{2, 1, 3, 2}, []float64{9, 9, 9, 9}}}
+	if got := even.excess(); got > 5 {
+		t.Errorf("counts as even as chance makes them have an excess of %v", got)
+	}
+	c := counts{baseline: bursts(2), canary: bursts(5)}
+	x, n := c.baseline.sums()
+	y, m := c.canary.sums()
+	alone := binomial(y, x+y, m/(n+m))
+	views, chance := c.compared()
+	if c.excess() < 4 || chance < 10*alone || len(views) != 2 {
+		t.Errorf("with an excess of %v and %d batches, %v of chance became %v", c.excess(), len(views), alone, chance)
+	}
+	most := sideOf(Metric{}, []Number{3}, []Number{1})
+	if diff := cmp.Diff([]float64{3}, most.total); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestMeansOfBatchesAreComparedWhereSamplesFollow(t *testing.T) {
+	random := rand.New(rand.NewPCG(9, 9))
+	if got := len(gaugeOf(follow(random, 240, 0), follow(random, 240, 0)).pairs()); got != 1 {
+		t.Errorf("independent samples are compared in %d ways", got)
+	}
+	if got := len(gaugeOf(follow(random, 240, 0.8), follow(random, 240, 0.8)).pairs()); got != 4 {
+		t.Errorf("samples that follow one another are compared in %d ways", got)
 	}
 }
 
