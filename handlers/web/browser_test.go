@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,7 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-const slow = 20 * time.Second
+const slow = 60 * time.Second
 
 // browser is a person in front of the pages.
 type browser struct {
@@ -83,16 +84,17 @@ func (b *browser) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// await waits until an expression is true on the page.
+// await waits until an expression is true on the page. While the page is being left, it can't be asked.
 func (b *browser) await(expression string) {
 	b.t.Helper()
 	poll := chromedp.Poll[bool]("!!("+expression+")", chromedp.WithPollingTimeout(slow))
+	deadline := time.Now().Add(slow)
 	_, err := chromedp.Run(b.ctx, poll)
-	for err != nil && strings.Contains(err.Error(), "context with specified id") { // the page has been left meanwhile
+	for err != nil && !errors.Is(err, chromedp.ErrPollingTimeout) && b.ctx.Err() == nil && time.Now().Before(deadline) {
 		_, err = chromedp.Run(b.ctx, poll)
 	}
 	if err != nil {
-		b.t.Fatalf("wait for %s: %v\nthe page says: %s", expression, err, b.eval("document.body.innerText"))
+		b.t.Fatalf("wait for %s: %v\nthe page says: %s", expression, err, b.eval("String(document.body?.innerText)"))
 	}
 }
 
