@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
+
 	"github.com/chromedp/chromedp"
 )
 
@@ -112,7 +114,7 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: no browser")
 	}
-	r := newRigStandingBy(t, true, sideBySide)
+	r := newRigAs(t, true, world.Options{Standby: sideBySide, Canary: compared})
 	go func() { _ = r.repair(t.Context()) }() // ends with the test
 	b := newBrowser(t, r.url)
 
@@ -135,6 +137,10 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	b.click(".slack [data-next]")
 	b.click(".dialog [data-next]")
 
+	b.told("Watch the canary")
+	b.says(".do", "each second counts as a minute")
+	b.await("[...document.querySelectorAll('.release .role')].map((e) => e.innerText).filter((t) => /^(baseline|canary)$/.test(t)).length === 2")
+
 	b.told("On hot standby")
 	b.says(".release.standby", "!1")
 	b.await("/on standby, [0-9]+ s/.test(document.querySelector('.release.standby')?.innerText)")
@@ -144,9 +150,28 @@ func TestAPersonClicksThroughTheWholeDemo(t *testing.T) {
 	b.click(".slack [data-action=promote]")
 	b.click(".dialog [data-first]")
 
-	b.told("Now merge the bad one")
+	b.told("Merge one that is worse")
 	b.says(".place:nth-of-type(2)", fmt.Sprintf("!%d", r.good))
 	b.await("document.querySelector('a.where').href === '" + "http://" + r.app.Addr() + "/environments'")
+	b.click(".merge[data-next]")
+	b.told("Approve in Slack")
+	b.click(".slack [data-next]")
+	b.click(".dialog [data-next]")
+	b.told("The canary stopped it")
+	b.says(".note.ours", "canary failed")
+
+	b.says(".more", "slower")
+	b.click(".more button")
+	b.told("Approve in Slack")
+	b.click(".slack [data-next]")
+	b.click(".dialog [data-next]")
+	b.told("The canary asks")
+	b.click(".slack [data-action=reject]")
+	b.await("document.activeElement?.localName === 'textarea'")
+	b.do(chromedp.SendKeys(chromedp.CSS(".dialog textarea"), "too slow"))
+	b.click(".dialog .primary")
+
+	b.told("Now merge the bad one")
 	b.click(".merge[data-next]")
 
 	b.told("Taken back")

@@ -16,6 +16,8 @@ type kind string
 const (
 	kindFirst   kind = "first"   // the release that is there to go back to
 	kindGood    kind = "good"    // it works
+	kindWorse   kind = "worse"   // the canary finds that it is worse than what runs
+	kindSlower  kind = "slower"  // the canary finds it a little slower, and people are asked
 	kindBad     kind = "bad"     // its new container crashes
 	kindLimping kind = "limping" // its pods get ready, and customers cannot buy
 	kindRepair  kind = "repair"  // takes the broken container out of the main branch again
@@ -24,6 +26,8 @@ const (
 const (
 	firstTitle   = "Open the shop"
 	goodTitle    = "Show the delivery date at checkout"
+	worseTitle   = "Retry payments twice"
+	slowerTitle  = "Search that forgives typing errors"
 	badTitle     = "Keep sessions in a second container"
 	limpingTitle = "Take cards by another payment provider"
 	repairTitle  = "Take the broken container out again"
@@ -32,6 +36,7 @@ const (
 // furtherTitles are for people who want to play on.
 var furtherTitles = map[kind][]string{
 	kindGood:    {"Remember the last address", "Bigger pictures of the products", "Thank people for their order", "Gift wrapping"},
+	kindWorse:   {"Retry the search twice", "Retry the delivery service twice"},
 	kindBad:     {"Cache the catalogue in a second container", "Resize pictures in a second container"},
 	kindLimping: {"Take vouchers by another payment provider", "Pay later, by another payment provider"},
 }
@@ -49,6 +54,10 @@ func (s *stage) add(k kind, title, branch string) (int64, error) {
 	switch k {
 	case kindFirst, kindGood:
 		iid, err = s.world.Good(title, branch)
+	case kindWorse:
+		iid, err = s.world.Worse(title, branch)
+	case kindSlower:
+		iid, err = s.world.Slower(title, branch)
 	case kindBad:
 		iid, err = s.world.Bad(title, branch)
 	case kindLimping:
@@ -95,7 +104,11 @@ func (s *stage) further(k kind) (int64, error) {
 	case n >= maxFurther:
 		return 0, errors.New("that is enough; start the demo anew")
 	}
-	return s.add(k, titles[n%len(titles)], fmt.Sprintf("change-%d", n+1))
+	branch := fmt.Sprintf("change-%d", n+1)
+	if k == kindLimping { // in a hurry, so it has no canary
+		branch = "urgent-" + branch
+	}
+	return s.add(k, titles[n%len(titles)], branch)
 }
 
 // merge merges as one of the people does, and returns the merge commit.
@@ -111,19 +124,22 @@ func (s *stage) merge(iid, user int64) (string, error) {
 		return "", err
 	}
 	switch k {
-	case kindBad, kindLimping:
+	case kindWorse, kindBad, kindLimping:
 		s.broken = k
-	case kindRepair:
+	case kindRepair, kindSlower: // it takes the place of a container that is no good
 		s.broken = ""
 	case kindFirst, kindGood:
 	}
 	return sha, nil
 }
 
-// blocked tells that the main branch has to be repaired before a merge request of this kind.
-// The limping change takes the place of the container that crashes. The caller holds mu.
+// tour are the changes that add a container, in the order in which the page invites to merge them. Each takes the place
+// of the container before, so that people need not repair the main branch in between.
+var tour = []kind{kindWorse, kindSlower, kindBad, kindLimping}
+
+// blocked tells that the main branch has to be repaired before a merge request of this kind. The caller holds mu.
 func (s *stage) blocked(k kind) bool {
-	return s.broken != "" && k != kindRepair && (s.broken != kindBad || k != kindLimping)
+	return s.broken != "" && k != kindRepair && slices.Index(tour, k) <= slices.Index(tour, s.broken)
 }
 
 func (s *stage) isBlocked(iid int64) bool {
@@ -145,7 +161,7 @@ func (s *stage) repair(ctx context.Context) error {
 		}
 		for _, v := range views {
 			k := s.kind(v.MergeRequest.IID)
-			if !v.Status.Finished() || k != kindBad && k != kindLimping || v.Status == pipeline.StatusNone || repaired[v.ID] {
+			if !v.Status.Finished() || !breaks(k) || v.Status == pipeline.StatusNone || repaired[v.ID] {
 				continue
 			}
 			repaired[v.ID] = true
@@ -163,6 +179,9 @@ func (s *stage) repair(ctx context.Context) error {
 		}
 	}
 }
+
+// breaks tells that what a change adds to the main branch is no good.
+func breaks(k kind) bool { return k == kindWorse || k == kindBad || k == kindLimping }
 
 func (s *stage) mainIsBroken() bool {
 	s.mu.Lock()

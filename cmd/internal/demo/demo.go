@@ -30,6 +30,8 @@ const (
 	watchable = 1500 * time.Millisecond
 	// sideBySide is how long both versions stand side by side when people look on.
 	sideBySide = 20 * time.Second
+	// compared is how long a canary is compared when people look on: each second of it counts as a minute's worth of requests.
+	compared   = 15 * time.Second
 	delivered  = "**Delivered**" // in the note of a delivery that ended well
 	rolledBack = "**Rolled back**"
 )
@@ -48,7 +50,7 @@ func Run(ctx context.Context, o Options) error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	fmt.Fprintln(o.Out, "Starting a GitLab, a Slack and a Kubernetes cluster (all simulated), and Slipway ...")
+	fmt.Fprintln(o.Out, "Starting a GitLab, a Slack, a Prometheus and a Kubernetes cluster (all simulated), and Slipway ...")
 	dir, err := os.MkdirTemp("", "slipway-demo-")
 	if err != nil {
 		return fmt.Errorf("start the demo: %w", err)
@@ -57,9 +59,9 @@ func Run(ctx context.Context, o Options) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	g, ctx := errgroup.WithContext(ctx)
-	speed := world.Options{PodStart: watchable, JobTime: watchable, Standby: sideBySide}
+	speed := world.Options{PodStart: watchable, JobTime: watchable, Standby: sideBySide, Canary: compared}
 	if o.Script {
-		speed = world.Options{PodStart: time.Second / 2, JobTime: time.Second / 2, Standby: 2 * time.Second}
+		speed = world.Options{PodStart: time.Second / 4, JobTime: time.Second / 4, Standby: 2 * time.Second, Canary: 12 * time.Second}
 	}
 	s, err := build(dir, speed, o.Log)
 	if err != nil {
@@ -177,7 +179,7 @@ func listen(addr string) (net.Listener, error) {
 }
 
 // changes are the merge requests that wait for people, by their numbers.
-type changes struct{ good, bad, limping int64 }
+type changes struct{ good, worse, slower, bad, limping int64 }
 
 // open delivers the first release, and opens one merge request of each kind.
 func (s *stage) open(ctx context.Context) (c changes, err error) {
@@ -190,8 +192,10 @@ func (s *stage) open(ctx context.Context) (c changes, err error) {
 		kind          kind
 		title, branch string
 	}{ // the newest is shown first
-		{&c.limping, kindLimping, limpingTitle, "payment-provider"},
+		{&c.limping, kindLimping, limpingTitle, "urgent-payment-provider"},
 		{&c.bad, kindBad, badTitle, "sessions"},
+		{&c.slower, kindSlower, slowerTitle, "smarter-search"},
+		{&c.worse, kindWorse, worseTitle, "retry-payments"},
 		{&c.good, kindGood, goodTitle, "delivery-date"},
 	} {
 		if *mr.iid, err = s.add(mr.kind, mr.title, mr.branch); err != nil {

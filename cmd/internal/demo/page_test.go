@@ -36,7 +36,13 @@ func newRig(t *testing.T, open bool) *rig {
 // newRigStandingBy starts it with as long a standby, for tests that do something meanwhile.
 func newRigStandingBy(t *testing.T, open bool, standby time.Duration) *rig {
 	t.Helper()
-	speed := world.Options{PodStart: 100 * time.Millisecond, JobTime: 100 * time.Millisecond, Standby: standby}
+	return newRigAs(t, open, world.Options{Standby: standby})
+}
+
+// newRigAs starts it at full speed, but for the standby and the canary.
+func newRigAs(t *testing.T, open bool, speed world.Options) *rig {
+	t.Helper()
+	speed.PodStart, speed.JobTime = 100*time.Millisecond, 100*time.Millisecond
 	s, err := build(t.TempDir(), speed, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -27,14 +28,14 @@ type step struct {
 type play struct {
 	*stage
 	changes
-	delivered, limped string // commits
+	delivered, slowed, limped string // commits
 }
 
 // script plays the demo through without a browser, and checks what people would see.
 func (s *stage) script(ctx context.Context, out io.Writer) error {
 	began := time.Now()
 	p := &play{stage: s}
-	for _, step := range slices.Concat(p.goesWell(), p.crashes(), p.limps()) {
+	for _, step := range slices.Concat(p.goesWell(), p.isWorse(), p.isGrey(), p.crashes(), p.limps()) {
 		at := time.Now()
 		ctx, cancel := context.WithTimeout(ctx, stepPatience)
 		err := step.do(ctx)
@@ -72,6 +73,9 @@ func (p *play) goesWell() []step {
 		{"Ada presses Approve", func(ctx context.Context) error {
 			return p.world.PressWhenAsked(ctx, p.good, world.SlackAda, "Approve")
 		}},
+		{"A canary is compared with a baseline on real traffic, and passes", func(ctx context.Context) error {
+			return p.awaitPair(ctx, p.delivered, p.mergedSHA(1))
+		}},
 		{"Production's traffic moves to the new version; the old one is on hot standby", func(ctx context.Context) error {
 			return p.awaitTraffic(ctx, p.delivered, p.mergedSHA(1))
 		}},
@@ -87,6 +91,48 @@ func (p *play) goesWell() []step {
 	}
 }
 
+// isWorse is a change that the canary stops.
+func (p *play) isWorse() []step {
+	return []step{
+		{"Ben merges “" + worseTitle + "”: it works, and loses requests; Ada approves", func(ctx context.Context) error {
+			if _, err := p.merge(p.worse, p.world.Ben); err != nil {
+				return err
+			}
+			return p.world.PressWhenAsked(ctx, p.worse, world.SlackAda, "Approve")
+		}},
+		{"The canary is worse than the baseline, and is stopped before its time is over", func(ctx context.Context) error {
+			return p.world.AwaitNote(ctx, p.worse, "canary failed")
+		}},
+		{"Nothing of it is left, and production is as it was", func(ctx context.Context) error {
+			return errors.Join(p.runs("production", p.delivered), p.customersSee(ctx, p.delivered))
+		}},
+	}
+}
+
+// isGrey is a change about which the canary is not sure.
+func (p *play) isGrey() []step {
+	return []step{
+		{"Ben merges “" + slowerTitle + "”, a little slower; Ada approves", func(ctx context.Context) (err error) {
+			if p.slowed, err = p.merge(p.slower, p.world.Ben); err != nil {
+				return err
+			}
+			return p.world.PressWhenAsked(ctx, p.slower, world.SlackAda, "Approve")
+		}},
+		{"The canary is neither good nor bad at the end, so Slipway asks", func(ctx context.Context) error {
+			return p.awaitCanaryQuestion(ctx, p.slower)
+		}},
+		{"Ada rejects it, and production is as it was", func(ctx context.Context) error {
+			if err := p.world.Reject(ctx, p.slower, world.SlackAda, "searching is slow enough"); err != nil {
+				return err
+			}
+			if err := p.world.AwaitNote(ctx, p.slower, "**Rejected**"); err != nil {
+				return err
+			}
+			return errors.Join(p.runs("production", p.delivered), p.customersSee(ctx, p.delivered))
+		}},
+	}
+}
+
 // crashes is a change that does not get past staging.
 func (p *play) crashes() []step {
 	return []step{
@@ -98,7 +144,7 @@ func (p *play) crashes() []step {
 			if err := p.world.AwaitNote(ctx, p.bad, rolledBack); err != nil {
 				return err
 			}
-			return p.runs("staging", p.delivered)
+			return p.runs("staging", p.slowed) // which was rejected for production only
 		}},
 		{"The merge request says why, with the last lines of the log", func(ctx context.Context) error {
 			return p.world.AwaitNote(ctx, p.bad, "panic: connect to database: connection refused")
@@ -228,6 +274,57 @@ func (s *stage) awaitTraffic(ctx context.Context, to, standby string) error {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for production's traffic to go to %s: %w", image(to), ctx.Err())
 		case <-changed:
+		}
+	}
+}
+
+// awaitPair waits until a canary of the one commit and a baseline of the other are both there and get traffic.
+func (s *stage) awaitPair(ctx context.Context, canary, baseline string) error {
+	changed, stop := s.world.Cluster.Subscribe()
+	defer stop()
+	for {
+		for _, p := range s.places() {
+			if p.Environment == "production" && p.tracks("canary", canary) && p.tracks("baseline", baseline) {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("wait for a canary and a baseline: %w", ctx.Err())
+		case <-changed:
+		}
+	}
+}
+
+// tracks tells that a side of a pair runs a commit, and that all of its pods get traffic.
+func (p Place) tracks(track, sha string) bool {
+	for _, wl := range p.Workloads {
+		if len(wl.Pods) == 0 || wl.Pods[0].Labels["slipway.dev/track"] != track {
+			continue
+		}
+		for _, pod := range wl.Pods {
+			if !slices.Contains(p.Traffic, pod.Name) {
+				return false
+			}
+		}
+		return slices.Contains(wl.Images, image(sha)) && wl.Ready == wl.Desired
+	}
+	return false
+}
+
+// awaitCanaryQuestion waits until people are asked about a canary.
+func (s *stage) awaitCanaryQuestion(ctx context.Context, iid int64) error {
+	for {
+		m, _ := s.world.Message(iid)
+		asked, err := json.Marshal(m.Blocks)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(string(asked), "neither good nor bad") && len(m.Buttons()) > 0 {
+			return nil
+		}
+		if err := s.slackChanged(ctx, "the question about the canary"); err != nil {
+			return err
 		}
 	}
 }

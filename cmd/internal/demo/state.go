@@ -193,13 +193,29 @@ func (s *stage) places() []Place {
 	}
 	var all []Place
 	for _, e := range environments {
-		p := Place{Environment: e.name, Namespace: e.namespace, Workloads: running[e.namespace].Workloads}
+		p := Place{Environment: e.name, Namespace: e.namespace, Workloads: withoutDigests(running[e.namespace].Workloads)}
 		for _, service := range running[e.namespace].Services {
 			if service.Name == "shop" {
 				p.Traffic = service.Pods
 			}
 		}
 		all = append(all, p)
+	}
+	return all
+}
+
+// withoutDigests shows images by their tags: what a canary has tested is deployed with its digest as well.
+func withoutDigests(all []kubesim.WorkloadView) []kubesim.WorkloadView {
+	bare := func(images []string) {
+		for i := range images {
+			images[i], _, _ = strings.Cut(images[i], "@")
+		}
+	}
+	for _, wl := range all { // the snapshot is ours alone
+		bare(wl.Images)
+		for _, pod := range wl.Pods {
+			bare(pod.Images)
+		}
 	}
 	return all
 }

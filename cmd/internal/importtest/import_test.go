@@ -57,7 +57,8 @@ var ours = map[string][]string{
 	"cmd/internal/doctor":            {"cmd/internal/config", "deploy/kube", "deploy/metrics", "gitlab", "pipeline", "pipeline/policy", "store"},
 	"cmd/internal/importtest":        {},
 	"cmd/internal/kayenta":           {},
-	"cmd/internal/world":             {"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim"},
+	"cmd/internal/metricsim":         {},
+	"cmd/internal/world":             {"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim", "cmd/internal/metricsim"},
 	"cmd/internal/demo":              {"*"},
 	"cmd/internal/demo/*":            {"*"},
 	"cmd/slipway":                    {"*"},
@@ -66,7 +67,7 @@ var ours = map[string][]string{
 // app may import everything but the simulators.
 const app = "cmd/internal/app"
 
-var simulators = []string{"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim", "deploy/kube/kubefault"}
+var simulators = []string{"gitlab/gitlabsim", "chatops/slack/slacksim", "deploy/kube/kubesim", "deploy/kube/kubefault", "cmd/internal/metricsim"}
 
 // theirs lists the third-party packages that belong to few of ours, by prefix.
 var theirs = map[string][]string{

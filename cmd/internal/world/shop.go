@@ -43,12 +43,33 @@ func (w *World) answer(rw http.ResponseWriter, _ *http.Request) {
 	case len(images) == 0:
 		rw.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(rw, "no pod serves the shop")
-	case slices.Contains(images, brokenImage):
+	case slices.ContainsFunc(images, func(image string) bool { return bare(image) == brokenImage }):
 		rw.WriteHeader(http.StatusInternalServerError)
 		fmt.Fprintln(rw, "checkout failed: payments: certificate expired")
 	default:
-		fmt.Fprintf(rw, "Welcome to the shop, version %s\n", images[0][strings.LastIndexByte(images[0], ':')+1:])
+		fmt.Fprintf(rw, "Welcome to the shop, version %s\n", mostly(images))
 	}
+}
+
+// bare is an image without its digest.
+func bare(image string) string {
+	name, _, _ := strings.Cut(image, "@")
+	return name
+}
+
+// mostly is the version of the shop that most of the pods run: with a canary beside it there are two.
+func mostly(images []string) string {
+	count, most := map[string]int{}, ""
+	for _, image := range images {
+		tag, ok := strings.CutPrefix(bare(image), "registry.example.com/shop:")
+		if !ok {
+			continue
+		}
+		if count[tag]++; count[tag] > count[most] {
+			most = tag
+		}
+	}
+	return most
 }
 
 // serving are the images of the pods that production's traffic goes to.

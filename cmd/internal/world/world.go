@@ -19,6 +19,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/metricsim"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubesim"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
 )
@@ -54,6 +55,7 @@ type Options struct {
 	PodStart            time.Duration // of the simulated cluster; 0 is a second
 	JobTime             time.Duration // of each CI job; 0 is a second
 	Standby             time.Duration // of production; 0 is a second
+	Canary              time.Duration // how long production's canary is judged, in a simulated cluster; 0 is none
 	// Serving tells the images of the pods that production's traffic goes to, for a real
 	// cluster; a simulated one is looked at by itself.
 	Serving func() []string
@@ -70,8 +72,9 @@ type World struct {
 	ChannelID                       string
 	ShopURL                         string // of the shop that customers see
 
-	o    Options
-	shop *http.Server
+	o       Options
+	shop    *http.Server
+	metrics *metricsim.Sim // nil without a canary
 }
 
 // New builds the company and starts it on the loopback. Close it.
@@ -79,11 +82,14 @@ func New(o Options) (*World, error) {
 	if o.Dir == "" {
 		return nil, errors.New("new world: a folder is required")
 	}
+	if o.Canary > 0 && o.Kubeconfig != "" {
+		return nil, errors.New("new world: a canary is measured in a simulated cluster only")
+	}
 	if o.Staging == "" {
 		o.Staging, o.Production = "shop-staging", "shop"
 	}
 	w := &World{o: o}
-	for _, build := range []func() error{w.startShop, w.buildGitLab, w.buildSlack, w.buildCluster} {
+	for _, build := range []func() error{w.startShop, w.buildGitLab, w.buildSlack, w.buildCluster, w.startMetrics} {
 		if err := build(); err != nil {
 			w.Close()
 			return nil, fmt.Errorf("new world: %w", err)
@@ -96,6 +102,9 @@ func New(o Options) (*World, error) {
 func (w *World) Close() {
 	if w.shop != nil {
 		_ = w.shop.Close() // nothing of it is to be kept
+	}
+	if w.metrics != nil {
+		w.metrics.Close()
 	}
 	if w.Cluster != nil {
 		_ = w.Cluster.Close() // a simulator on its way out has nothing to lose
@@ -217,7 +226,7 @@ func (w *World) Config(listen string) ([]byte, error) {
 			"url": "https://{slug}.review.shop.example.com", "hosts": []string{"*.review.shop.example.com"},
 		})
 	}
-	return yaml.Marshal(m{
+	file := m{
 		"listen": listen, "url": "http://" + listen, "database": filepath.Join(w.o.Dir, "slipway.db"),
 		"log": m{"format": "text"}, "console": m{"access": "open"},
 		"gitlab": m{"url": w.GitLab.URL(), "token": GitLabToken, "signing_tokens": []string{SigningToken}},
@@ -228,7 +237,11 @@ func (w *World) Config(listen string) ([]byte, error) {
 		"clusters":     []m{{"name": "main", "kubeconfig": w.o.Kubeconfig}},
 		"environments": environments,
 		"checks":       m{"hosts": []string{strings.TrimPrefix(w.ShopURL, "http://")}},
-	})
+	}
+	if w.metrics != nil {
+		file["metrics_sources"] = []m{{"name": "prometheus", "per_second": 100, "prometheus": m{"url": w.metrics.URL()}}}
+	}
+	return yaml.Marshal(file)
 }
 
 // WriteConfig writes Config to a file in the world's folder and returns its path.
@@ -251,14 +264,20 @@ func (w *World) Files() (map[string]string, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		data, err := shop.ReadFile(path)
 		name := strings.TrimPrefix(path, "shop/")
+		if name == "canary.yml" { // a part of the pipeline file
+			return nil
+		}
 		if name == "slipway.yml" {
 			name = PipelineFile
 		}
+		data, err := shop.ReadFile(path)
 		files[name] = written.Replace(string(data))
 		return err
 	})
+	if err == nil && w.o.Canary > 0 {
+		files[PipelineFile], err = w.withCanary(files[PipelineFile])
+	}
 	return files, err
 }
 

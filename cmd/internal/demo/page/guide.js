@@ -20,7 +20,8 @@ export const version = (s, sha) => {
   const m = s.merge_requests.find((m) => m.sha && m.sha.startsWith(sha));
   return m ? "!" + m.iid : sha;
 };
-const broke = (m) => m.kind === "bad" || m.kind === "limping";
+const broke = (m) => /^(worse|bad|limping)$/.test(m.kind);
+const tour = ["good", "worse", "slower", "bad", "limping"];
 
 // scene says which action is next ("merge:3", "approve:3", "" for none) or which panel to
 // watch, and which merge request it is about.
@@ -37,11 +38,14 @@ export function scene(s, user) {
   }
   if (asking) {
     const iid = asking.m.iid, refusal = { ben: "You are Ben, who wrote it: press, and see Slipway refuse. Then be Ada.", mallory: "You are Mallory, who may not: press, and see Slipway refuse. Then be Ada." }[user];
+    if (asking.d.stages?.some((st) => st.kind === "canary" && st.status === "asking")) {
+      return { next: "approve:" + iid, iid, title: "The canary asks", text: refusal || `!${iid} answers a little more slowly than what runs: not bad enough to stop it, not good enough to pass. Approve ships it, Reject leaves production as it is.` };
+    }
     const text = asking.m.kind === "limping" ? "Staging and the smoke test noticed nothing. Approve it, and see what customers get." : `Staging runs !${iid} and the smoke test passed. Slipway asks before it touches production.`;
     return { next: "approve:" + iid, iid, title: "Approve in Slack", text: refusal || text };
   }
   const last = s.deliveries.map((d) => ({ d, m: s.merge_requests.find((m) => m.iid === d.iid) })).find((x) => x.m);
-  const todo = ["good", "bad", "limping"].map((kind) => find(s, kind)).find((m) => m.state === "opened"), repair = openRepair(s);
+  const todo = tour.map((kind) => find(s, kind)).find((m) => m.state === "opened"), repair = openRepair(s);
   if (broke(last.m) && s.broken) return { ...ended(s, last.m, last.d, !todo), iid: last.m.iid, end: true, go: todo && !todo.blocked ? todo : repair };
   if (todo?.blocked && repair) {
     return { next: "merge:" + repair.iid, iid: repair.iid, title: "Merge the repair", text: "The bad change was taken back in the cluster, but it is still in main. Ben has prepared its removal." };
@@ -56,7 +60,9 @@ export function scene(s, user) {
 
 function inviting(s, m) {
   if (m.kind === "good") return { title: "Merge this", text: "A good change, reviewed and ready. Merging it is all that people do in GitLab; Slipway does the rest." };
-  if (m.kind === "limping") return { title: "Merge one that limps", text: "Its pods get ready and the smoke test passes, but customers cannot pay. See how Slipway finds out." };
+  if (m.kind === "worse") return { title: "Merge one that is worse", text: "It works, so nothing crashes, but customers lose requests and wait longer. See the canary find out and stop it." };
+  if (m.kind === "slower") return { title: "Merge one that is slower", text: "It is a little slower than what runs. Is that good enough? The canary can't say, and asks." };
+  if (m.kind === "limping") return { title: "Merge one that limps", text: "It is urgent, so it skips the canary. Its pods get ready and the smoke test passes, but customers cannot pay. See how Slipway finds out." };
   const good = find(s, "good"), there = s.deliveries.find((d) => d.iid === good.iid);
   return { title: "Now merge the bad one", text: `${there?.status === "succeeded" && !there.rollback ? `!${good.iid} is in production. ` : ""}This one crashes as soon as it starts. See what Slipway makes of it.` };
 }
@@ -65,6 +71,7 @@ function inviting(s, m) {
 function ended(s, m, d, over) {
   const next = "note:" + m.iid, bye = over ? " That is the tour." : "";
   const back = stageIn(d, "rolled back");
+  if (d.stages?.some((st) => st.kind === "canary" && st.status === "failed")) return { next, title: "The canary stopped it", text: "It was worse than the baseline beside it, so both are gone. Production went on as it was, and the note has the figures." + bye };
   if (!back) return { next, title: "It went no further", text: "It is still in main, though. Ben has prepared its removal." + bye };
   if (back.place === "staging") return { next, title: "Taken back", text: "Staging runs the release before again, production never noticed, and Slipway's note says why." + bye };
   return { next, title: "Back in one step", text: `Customers got errors for a few seconds; now ${back.now ? version(s, back.now) : "the release before"} serves them again. It was still running, so moving the traffic was enough. The note says what the check saw.` + bye };
@@ -74,6 +81,7 @@ function watching(s, m, d) {
   const running = stageIn(d, "rolling back") || stageIn(d, "running", "queued");
   if (!d || !running) return { watch: "gitlab", title: "Watch GitLab", text: `The CI pipeline builds and tests !${m.iid}. Slipway starts when it has passed.` };
   if (running.status === "queued") return { watch: "slipway", title: "Watch Slipway", text: `Another delivery is using ${running.place}. This one waits for its turn.` };
+  if (running.kind === "canary") return { watch: "cluster", title: "Watch the canary", text: `Three fresh pods of what runs (the baseline) and three of !${m.iid} (the canary) share the traffic, and their errors and latency are compared. Time runs fast here: each second counts as a minute's worth of requests.` };
   if (running.kind === "job") return { watch: "gitlab", title: "Watch GitLab", text: "Staging runs it. Slipway plays the smoke test, a manual job of the CI pipeline, and waits for it." };
   return { watch: "cluster", title: "Watch the cluster", ...deploying(s, m, d, running) };
 }
@@ -98,6 +106,8 @@ export function steps(s) {
     ["Merge", good?.state === "merged"],
     ["Approve", !!g?.stages?.some((st) => st.kind === "judgement" && /succeeded|rejected|canceled|skipped|expired/.test(st.status))],
     ["In production", !!g?.finished],
+    ["One that is worse", over("worse")],
+    ["One that is slower", over("slower")],
     ["One that crashes", over("bad")],
     ["One that limps", over("limping")],
   ];
@@ -105,7 +115,7 @@ export function steps(s) {
   return all.map(([word, done], i) => h("li", { class: done ? "done" : i === now ? "now" : "", "aria-current": i === now ? "step" : null }, h("b", null, done ? "✓" : i + 1), h("span", null, word)));
 }
 
-const goOn = { limping: "Go on: merge one that limps", repair: "Play on: merge the repair" };
+const goOn = { slower: "Go on: merge one that is slower", bad: "Go on: merge one that crashes", limping: "Go on: merge one that limps", repair: "Play on: merge the repair" };
 
 export function guide(sc, s, log, act) {
   const news = log[0];
@@ -115,6 +125,7 @@ export function guide(sc, s, log, act) {
       h("p", { "aria-live": "polite" }, sc.text)),
     sc.end && h("div", { class: "more", key: "more" }, s.broken ? sc.go && h("button", { class: "go", onclick: () => act("merge", { iid: sc.go.iid }) }, goOn[sc.go.kind]) : [
       h("button", { onclick: () => act("open", { kind: "good" }) }, "Another good change"),
+      h("button", { onclick: () => act("open", { kind: "worse" }) }, "Another that is worse"),
       h("button", { onclick: () => act("open", { kind: "bad" }) }, "Another that crashes"),
       h("button", { onclick: () => act("open", { kind: "limping" }) }, "Another that limps")]),
     h("details", { class: "log", key: "log" },
@@ -163,6 +174,9 @@ function stageNews(st, d, say) {
     "deploy/running": `Slipway is applying !${d.iid}'s manifests to ${st.place}.`,
     "deploy/queued": `${st.place} is in use; !${d.iid} waits for its turn.`,
     "deploy/succeeded": `${st.place} runs !${d.iid} now.`,
+    "canary/running": `A baseline and a canary of !${d.iid} are compared in ${st.place}.`,
+    "canary/succeeded": "The canary passed.",
+    "canary/asking": "The canary is neither good nor bad. Slipway asked in Slack.",
     "job/running": "Slipway played the smoke test.",
     "job/succeeded": "The smoke test passed.",
     "judgement/asking": "Slipway asked in Slack whether to go on.",

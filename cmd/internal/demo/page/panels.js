@@ -9,12 +9,14 @@ const dot = (status) => h("i", { class: "dot " + (tones[status] || "idle"), role
 export const avatar = (who) => h("i", { class: "avatar " + who, "aria-hidden": "true" }, who === "slipway" ? "⛵" : who[0].toUpperCase());
 
 const marks = {
-  good: ["good", "good change"], bad: ["bad", "will crash"], limping: ["limping", "will fail its check"], first: ["", "first release"], repair: ["good", "repair"],
+  good: ["good", "good change"], worse: ["bad", "will lose requests"], slower: ["limping", "a little slower"], bad: ["bad", "will crash"], limping: ["limping", "will fail its check"], first: ["", "first release"], repair: ["good", "repair"],
 };
 const about = {
   good: "Changes the shop's words. It works.",
+  worse: "Tries each payment twice. It works, but 4 % of the requests fail where it was 0.2 %, and customers wait longer.",
+  slower: "A better search that takes a quarter more time. Good enough? Nobody has said.",
   bad: "Adds a second container to the pod, whose program crashes as soon as it starts. Nobody noticed in review.",
-  limping: "Lets another provider take the cards, in a container of its own. Its pods get ready and the smoke test passes, but customers cannot pay.",
+  limping: "Urgent, so it skips the canary. Lets another provider take the cards, in a container of its own. Its pods get ready and the smoke test passes, but customers cannot pay.",
   repair: "Removes the broken container from main, so that the next merge is fine.",
   first: "",
 };
@@ -31,7 +33,7 @@ export function gitlab(s, ui, sc, act, redraw) {
           h("strong", null, m.title),
           h("small", null, `!${m.iid} by ${m.author}`, mark && h("em", { class: "mark " + tone }, mark))),
         m.state === "opened" && h("button", { class: "merge" + (next ? " primary" : ""), "data-next": next, disabled: !s.ready, onclick: () => act("merge", { iid: m.iid }, () => { ui.open = undefined; }) }, "Merge")),
-      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind], s.broken && m.kind === "limping" && !m.blocked ? " It also takes the session container out again." : "") : merged(m, s, sc, act)));
+      open === m.iid && h("div", { class: "inside" }, m.state === "opened" ? h("p", { class: "about" }, about[m.kind], s.broken && /slower|bad|limping/.test(m.kind) && !m.blocked ? " It also takes the container that is no good out again." : "") : merged(m, s, sc, act)));
   });
 }
 
