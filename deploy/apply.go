@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"sync"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ func (e *Executor) apply(ctx context.Context, t *pipeline.Task, a pipeline.Apply
 	w := &application{release: pipeline.Release{ID: a.ReleaseID, Delivery: t.Delivery.ID, SHA: t.Delivery.SHA, Ref: t.Plan.Commit.Ref, Title: title(t)}}
 	adopted, err := e.applyAll(ctx, t, a, w)
 	if err != nil {
+		if w.recorded != nil {
+			_ = w.recorded() // nothing outlives its effect; what went wrong first is what counts
+		}
 		return nil, w.failure(ctx, t, err)
 	}
 	e.Logger.InfoContext(ctx, "applied a release", "delivery", t.Delivery.ID, "stage", a.Stage, "project", t.Delivery.Project.Path,
@@ -67,14 +71,14 @@ func (e *Executor) record(ctx context.Context, w *application, data []byte) {
 		ref, err := e.Blobs.PutBlob(ctx, data)
 		done <- kept{ref, err}
 	}()
-	w.recorded = func() error {
+	w.recorded = sync.OnceValue(func() error {
 		k := <-done
 		if k.err != nil {
 			return fmt.Errorf("record the manifests of release %s: %w", w.release.ID, k.err)
 		}
 		w.release.Manifests = k.ref
 		return nil
-	}
+	})
 }
 
 // application is one try to apply a release.

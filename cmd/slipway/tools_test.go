@@ -44,7 +44,7 @@ func TestTools(t *testing.T) {
 	good, bad := write(t, "good.yml", goodFile), write(t, "bad.yml", badFile)
 	problems := func(name string) string {
 		return name + ":1:1: the file has no application (add application:)\n" +
-			name + ":3:5: this stage does nothing (give it one of deploy, run, judgement, wait, job, trigger, notify and validate)\n" +
+			name + ":3:5: this stage does nothing (give it one of deploy, canary, run, judgement, wait, job, trigger, notify and validate)\n" +
 			name + ":4:5: the key \"jbo\" is not known here (did you mean job?)\n"
 	}
 	empty, junk := write(t, "empty.db", ""), write(t, "junk.db", strings.Repeat("this is no database\n", 5000))
