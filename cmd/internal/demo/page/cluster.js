@@ -16,7 +16,7 @@ export function cluster(s) {
 }
 
 function workloads(s, p) {
-  const all = p.workloads.slice().sort(byAge), beside = all.filter((w) => w.Labels?.["slipway.dev/version"] || w.Labels?.["slipway.dev/track"]);
+  const all = p.workloads.slice().sort(byAge), beside = all.filter((w) => w.Labels?.["slipway.dev/version"];
   return [all.filter((w) => !beside.includes(w)).map((w) => rolling(s, w)),
     beside.length > 0 && h("div", { class: "releases", key: "releases" }, beside.map((w) => release(s, p, w)))];
 }
@@ -40,8 +40,8 @@ function release(s, p, w) {
 
 // role says what a release is there for, in the words of the page.
 function role(s, p, w) {
-  const track = w.Pods?.[0]?.Labels?.["slipway.dev/track"] || w.Labels?.["slipway.dev/track"];
-  if (track) return w.Pods?.every((pod) => pod.Reason === "Terminating") ? ["going", track + " is going"] : [w.Ready < w.Desired ? "coming" : "live", track];
+  const track = w.Labels?.["slipway.dev/track"];
+  if (/^(baseline|canary)$/.test(track)) return w.Pods?.every((pod) => pod.Reason === "Terminating") ? ["going", track + " is going"] : [w.Ready < w.Desired ? "coming" : "live", track];
   if (w.Pods?.some((pod) => p.traffic?.includes(pod.Name))) return ["live", "gets the traffic"];
   const st = s.deliveries?.filter((d) => !d.finished).flatMap((d) => d.stages || []).find((st) => st.place === p.environment && /running|rolling back/.test(st.status));
   if (w.Pods?.length && w.Pods.every((pod) => pod.Reason === "Terminating") || !w.Desired) return ["going", "is going"];
