@@ -16,7 +16,7 @@ export function cluster(s) {
 }
 
 function workloads(s, p) {
-  const all = p.workloads.slice().sort(byAge), beside = all.filter((w) => w.Labels?.["slipway.dev/version"];
+  const all = p.workloads.slice().sort(byAge), beside = all.filter((w) => w.Labels?.["slipway.dev/version"]);
   return [all.filter((w) => !beside.includes(w)).map((w) => rolling(s, w)),
     beside.length > 0 && h("div", { class: "releases", key: "releases" }, beside.map((w) => release(s, p, w)))];
 }
