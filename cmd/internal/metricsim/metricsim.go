@@ -142,7 +142,7 @@ func (t *span) at(m metric, seed uint64, n int64) float64 {
 	if t.Name == "canary" {
 		side = 1
 	}
-	rnd := rand.New(rand.NewPCG(seed, uint64(n)<<1|side)) //nolint:gosec // noise of a simulator
+	rnd := rand.New(rand.NewPCG(seed, uint64(n)<<1|side))
 	requests := math.Round(perSample * math.Exp(jitter*rnd.NormFloat64()))
 	expected := requests * t.Errors
 	failed := max(0, math.Round(expected+math.Sqrt(expected)*rnd.NormFloat64()))
