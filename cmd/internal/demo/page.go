@@ -41,6 +41,7 @@ func newPage(s *stage) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /", http.FileServerFS(files))
+	mux.HandleFunc("GET /uploads/{secret}/{name}", p.upload)
 	mux.HandleFunc("GET /api/state", p.state)
 	mux.HandleFunc("GET /api/events", p.events)
 	for path, do := range map[string]func(context.Context, action) (any, error){
@@ -57,6 +58,18 @@ func newPage(s *stage) (http.Handler, error) {
 		h.Set("Cache-Control", "no-store")
 		guarded.ServeHTTP(w, r)
 	}), nil
+}
+
+// upload serves a picture that Slipway has uploaded to GitLab for its note, as GitLab would.
+func (p *page) upload(w http.ResponseWriter, r *http.Request) {
+	for _, up := range p.stage.world.ProjectNow().Uploads {
+		if up.Secret == r.PathValue("secret") && up.Filename == r.PathValue("name") && strings.HasSuffix(up.Filename, ".png") {
+			w.Header().Set("Content-Type", "image/png")
+			_, _ = w.Write(up.Data) // the reader may have gone
+			return
+		}
+	}
+	http.NotFound(w, r)
 }
 
 func (p *page) state(w http.ResponseWriter, r *http.Request) {

@@ -106,10 +106,10 @@ export function steps(s) {
     ["Merge", good?.state === "merged"],
     ["Approve", !!g?.stages?.some((st) => st.kind === "judgement" && /succeeded|rejected|canceled|skipped|expired/.test(st.status))],
     ["In production", !!g?.finished],
-    ["One that is worse", over("worse")],
-    ["One that is slower", over("slower")],
-    ["One that crashes", over("bad")],
-    ["One that limps", over("limping")],
+    ["Worse", over("worse")],
+    ["Slower", over("slower")],
+    ["Crashes", over("bad")],
+    ["Limps", over("limping")],
   ];
   const now = s.ready ? all.findIndex(([, done]) => !done) : -1;
   return all.map(([word, done], i) => h("li", { class: done ? "done" : i === now ? "now" : "", "aria-current": i === now ? "step" : null }, h("b", null, done ? "✓" : i + 1), h("span", null, word)));
