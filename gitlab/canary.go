@@ -94,11 +94,14 @@ func labelIcon(m canary.MetricReport) string {
 	return "❔"
 }
 
-// effect is the change in per cent, by the ratio; "" where there is none.
+// effect is the change in per cent, or how many times as much it is; "" where there is no ratio.
 func effect(m canary.MetricReport) string {
 	ratio := float64(m.Ratio)
 	if !(ratio > 0) || ratio > 1e6 {
 		return ""
+	}
+	if ratio >= 10 {
+		return fmt.Sprintf("%.0f&nbsp;times", ratio)
 	}
 	return fmt.Sprintf("%+.3g&nbsp;%%", (ratio-1)*100)
 }

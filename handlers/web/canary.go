@@ -269,6 +269,9 @@ func newMetricRow(m canary.MetricReport) metricRow {
 	row := metricRow{Look: labelLook(m), Name: line(m.Name, maxLabel), Reason: capital(line(m.Reason, maxWords))}
 	if ratio := float64(m.Ratio); ratio > 0 && ratio < 1e6 {
 		row.Change = fmt.Sprintf("%+.3g %%", (ratio-1)*100)
+		if ratio >= 10 {
+			row.Change = fmt.Sprintf("%.0f times", ratio)
+		}
 	}
 	row.Estimate = short(m.Estimate)
 	if lower, upper := short(m.Lower), short(m.Upper); lower != "" && upper != "" {
