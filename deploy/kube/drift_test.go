@@ -132,6 +132,9 @@ func TestDriftOfABlueGreenReleaseIsCorrectedButNotTheTraffic(t *testing.T) {
 						t.Fatal(err)
 					}
 					found, err := deploy.Drift(ctx, n, w.namespace, set, w.owner(one))
+					for f, ok := pipeline.AsFailure(err); ok && !f.Permanent && ctx.Err() == nil; f, ok = pipeline.AsFailure(err) {
+						found, err = deploy.Drift(ctx, n, w.namespace, set, w.owner(one)) // something was changed just then
+					}
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -394,8 +394,9 @@ func TestWhatCanNotBePairedIsRefused(t *testing.T) {
 				w.commit("aaaa1111", good)
 				w.commit("bbbb2222", tc.commit)
 				one := w.deliver("aaaa1111", nil)
-				tc.canary.Instances = 1
-				if w.canary = &tc.canary; tc.spoil != nil {
+				stage := tc.canary
+				stage.Instances = 1
+				if w.canary = &stage; tc.spoil != nil {
 					tc.spoil(w)
 				}
 				had := w.deployments()
