@@ -2,7 +2,6 @@ package chatops
 
 import (
 	"fmt"
-	"math"
 	"net/url"
 	"slices"
 	"strings"
@@ -306,9 +305,8 @@ func trend(v pipeline.View) *Chart {
 		t := s.Analysis.Trend
 		c := Chart{Metric: Line(t.Metric, maxLabel)}
 		for i := range min(len(t.Baseline), len(t.Canary)) {
-			b, k := float64(t.Baseline[i]), float64(t.Canary[i])
-			if !math.IsNaN(b-k) && !math.IsInf(b, 0) && !math.IsInf(k, 0) {
-				c.Baseline, c.Canary = append(c.Baseline, b), append(c.Canary, k)
+			if b, k := t.Baseline[i], t.Canary[i]; b.Known() && k.Known() {
+				c.Baseline, c.Canary = append(c.Baseline, float64(b)), append(c.Canary, float64(k))
 			}
 		}
 		if len(c.Baseline) > 1 {
@@ -358,10 +356,7 @@ func spoken(entries []string) string {
 }
 
 func warning(w pipeline.Warning) string {
-	if w.Effect == (pipeline.Retire{}).ActionKind() {
-		return Line("What the release before left could not be removed: "+w.Detail, maxWords)
-	}
-	return Line(w.Detail, maxWords)
+	return Line(firstOf(w.Left(), w.Detail), maxWords)
 }
 
 // decision words what a person decided; back tells that it was about a rollback.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -132,11 +131,5 @@ func behind(a *pipeline.Analysis) string {
 	return b.String()
 }
 
-// number writes a score without needless digits.
-func number(n canary.Number) string {
-	data, err := n.MarshalJSON()
-	if err != nil || string(data) == "null" {
-		return "–"
-	}
-	return strconv.FormatFloat(float64(n), 'f', -1, 64)
-}
+// number writes a score.
+func number(n canary.Number) string { return n.Text("–") }

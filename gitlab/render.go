@@ -249,11 +249,11 @@ func warnings(v pipeline.View) string {
 		if i == maxListed {
 			break
 		}
-		what := reportName(w.Effect) + " could not be written"
-		if w.Effect == (pipeline.Retire{}).ActionKind() {
-			what = "What the release before left could not be removed"
+		if left := w.Left(); left != "" {
+			fmt.Fprintf(&b, "- ⚠️ %s\n", text(sentence(firstLine(left)), 300))
+			continue
 		}
-		fmt.Fprintf(&b, "- ⚠️ %s: %s\n", what, text(sentence(firstLine(w.Detail)), 300))
+		fmt.Fprintf(&b, "- ⚠️ %s could not be written: %s\n", reportName(w.Effect), text(sentence(firstLine(w.Detail)), 300))
 	}
 	return b.String()
 }

@@ -270,20 +270,6 @@ type StageState struct {
 	Analysis *Analysis `json:"analysis,omitempty"`
 }
 
-// StartedJob is a Kubernetes Job that was made, and that the cluster tells from another one of its name by the UID.
-type StartedJob struct {
-	Name string    `json:"name"`
-	UID  string    `json:"uid"`
-	At   time.Time `json:"at"`
-}
-
-// Ran is how a Kubernetes Job ended.
-type Ran struct {
-	Job      string `json:"job"` // its name in the cluster
-	ExitCode int32  `json:"exit_code"`
-	Log      string `json:"log,omitempty"` // blob: the last lines, redacted; "" if there are none
-}
-
 // Phase is how far a stage has come within its attempt, "" if that is told by its status.
 type Phase string
 
@@ -308,17 +294,21 @@ const (
 	PhaseUnpairing  Phase = "unpairing" // they are being removed
 )
 
-// JobHandle is the GitLab job that a stage plays.
-type JobHandle struct {
-	ID     int64  `json:"id,omitempty"`
-	Status string `json:"status,omitempty"`
-	URL    string `json:"url,omitempty"`
-}
-
 // Warning says that people could not be told somewhere.
 type Warning struct {
 	Effect string `json:"effect"`
 	Detail string `json:"detail"`
+}
+
+// Left says what is left over in a cluster, "" if the warning is about something else.
+func (w Warning) Left() string {
+	switch w.Effect {
+	case Retire{}.ActionKind():
+		return "what the release before left could not be removed: " + w.Detail
+	case EndPair{}.ActionKind():
+		return w.Detail
+	}
+	return ""
 }
 
 // Decision is what a person decided, with why it counted.

@@ -9,6 +9,26 @@ import (
 	"gitlab.com/slipway-cd/slipway/pipeline/canary"
 )
 
+// Measurement is what a look was made of, kept in a blob for people: the pages show it, and it can be judged again.
+type Measurement struct {
+	Request canary.Request `json:"request"` // with the samples
+	From    time.Time      `json:"from"`
+	To      time.Time      `json:"to"`
+	Series  []Series       `json:"series"` // in the order of the request's metrics
+}
+
+// Series says where the samples of one metric come from.
+type Series struct {
+	Source   string        `json:"source"`
+	Step     time.Duration `json:"step"`
+	Baseline string        `json:"baseline"` // the query as it was asked
+	Canary   string        `json:"canary"`
+	// Of a count with a total: the queries for that.
+	BaselineTotal string `json:"baseline_total,omitempty"`
+	CanaryTotal   string `json:"canary_total,omitempty"`
+	Link          string `json:"link,omitempty"` // a page that shows it
+}
+
 // DecodeMeasurement reads what a blob of a canary's samples holds.
 func DecodeMeasurement(data []byte) (*Measurement, error) {
 	var m Measurement

@@ -3,7 +3,6 @@ package pipeline
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -280,13 +279,7 @@ func (a *Analysis) progress() string {
 }
 
 // score is a score as people read it.
-func score(n canary.Number) string {
-	text, err := n.MarshalJSON()
-	if err != nil || string(text) == "null" {
-		return "unknown"
-	}
-	return strconv.FormatFloat(float64(n), 'f', -1, 64)
-}
+func score(n canary.Number) string { return n.Text("unknown") }
 
 // findings is what is wrong with a canary, as one line: what the worst metrics' sentences say.
 func findings(r *canary.Report) string {
@@ -296,7 +289,7 @@ func findings(r *canary.Report) string {
 		switch {
 		case m.Critical:
 			worst = append(worst, finding(m))
-		case m.Label == canary.LabelHigh, m.Label == canary.LabelLow, m.Label == canary.LabelNodataFailMetric, m.Label == canary.LabelError:
+		case m.Label.Worse():
 			bad = append(bad, finding(m))
 		}
 	}

@@ -45,7 +45,7 @@ func newTrend(r canary.Request, report canary.Report) *Trend {
 		switch {
 		case m.Critical:
 			weight = 2
-		case m.Label == canary.LabelHigh, m.Label == canary.LabelLow:
+		case m.Label.Worse():
 			weight = 1
 		}
 		if weight > rank {
@@ -63,12 +63,12 @@ func parts(samples, totals []canary.Number) []canary.Number {
 	for k := range n {
 		sum, of := 0.0, 0.0
 		for i := k * len(samples) / n; i < (k+1)*len(samples)/n; i++ {
-			v, weight := float64(samples[i]), 1.0
+			v, total := samples[i], canary.Number(1)
 			if len(totals) == len(samples) {
-				weight = float64(totals[i])
+				total = totals[i]
 			}
-			if !math.IsNaN(v) && !math.IsInf(v, 0) && !math.IsNaN(weight) && !math.IsInf(weight, 0) {
-				sum, of = sum+v, of+weight
+			if v.Known() && total.Known() {
+				sum, of = sum+float64(v), of+float64(total)
 			}
 		}
 		if of == 0 {

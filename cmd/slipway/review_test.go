@@ -181,18 +181,18 @@ func TestReviewEnvironmentsComeAndGoWithTheirMergeRequests(t *testing.T) {
 		r.checkContract()
 		r.checkDatabase()
 	}
-	t.Run("on the simulated cluster", func(t *testing.T) { test(newRigOf(t, "sim", 200*time.Millisecond, true)) })
+	t.Run("on the simulated cluster", func(t *testing.T) { test(newRigOf(t, "sim", 200*time.Millisecond, true, 0)) })
 	t.Run("on a real control plane", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("short: no control plane")
 		}
-		test(newRigOf(t, "real", 200*time.Millisecond, true))
+		test(newRigOf(t, "real", 200*time.Millisecond, true, 0))
 	})
 }
 
 // TestAReviewGoesWhoseMergeRequestEndedWhileNobodyListened: no hook came, and nobody sends it again.
 func TestAReviewGoesWhoseMergeRequestEndedWhileNobodyListened(t *testing.T) {
-	r := newRigOf(t, "sim", 200*time.Millisecond, true)
+	r := newRigOf(t, "sim", 200*time.Millisecond, true, 0)
 	r.start()
 	carts, dates := r.propose("Add carts", "carts"), r.propose("Show dates", "dates")
 	r.awaitReview(carts)

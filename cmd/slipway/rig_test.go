@@ -120,14 +120,14 @@ func newRig(t testing.TB, cluster string) *rig {
 // newRigAt is newRig with pods that take that long to start.
 func newRigAt(t testing.TB, cluster string, podStart time.Duration) *rig {
 	t.Helper()
-	return newRigOf(t, cluster, podStart, false)
+	return newRigOf(t, cluster, podStart, false, 0)
 }
 
-// newRigOf is newRigAt, with review environments or without.
-func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool) *rig {
+// newRigOf is newRigAt, with review environments or without, and with a canary before production if it has a lifetime.
+func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool, canary time.Duration) *rig {
 	t.Helper()
 	r := &rig{TB: t, dir: t.TempDir(), log: &lockedBuffer{}, cluster: cluster, staging: "shop-staging", prod: "shop"}
-	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond}
+	o := world.Options{Dir: r.dir, PodStart: podStart, JobTime: 50 * time.Millisecond, Canary: canary}
 	if cluster == "real" || cluster == "proxied" {
 		r.kubetest = kubetest.Start(t)
 		r.staging, r.prod = r.kubetest.Namespace(t), r.kubetest.Namespace(t)

@@ -4,7 +4,6 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -161,7 +160,7 @@ func cell(s string) string {
 }
 
 func sample(of []canary.Number, k int) string {
-	if k >= len(of) || math.IsNaN(float64(of[k])) || math.IsInf(float64(of[k]), 0) {
+	if k >= len(of) || !of[k].Known() {
 		return ""
 	}
 	return strconv.FormatFloat(float64(of[k]), 'g', -1, 64)
@@ -224,6 +223,7 @@ func (c *Console) canaryReport(w http.ResponseWriter, r *http.Request, v pipelin
 		c.fail(w, r, err)
 		return
 	}
+	w.Header().Set("Content-Security-Policy", contentPolicy("'self'")) // for the form of other limits
 	c.show(w, r, http.StatusOK, f, "")
 }
 
@@ -356,15 +356,10 @@ func labelLook(m canary.MetricReport) look {
 	return look{"back", "cross", "Worse"}
 }
 
-func score(n canary.Number) string {
-	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
-		return ""
-	}
-	return strconv.FormatFloat(math.Round(float64(n)*100)/100, 'f', -1, 64)
-}
+func score(n canary.Number) string { return n.Text("") }
 
 func short(n canary.Number) string {
-	if math.IsNaN(float64(n)) || math.IsInf(float64(n), 0) {
+	if !n.Known() {
 		return ""
 	}
 	return strconv.FormatFloat(float64(n), 'g', 4, 64)

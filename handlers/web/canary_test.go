@@ -72,7 +72,7 @@ func TestACanarysReportIsShown(t *testing.T) {
 	}
 	golden(t, "canary-bad.html", neutral(c, f))
 	w := get(t, c, http.MethodGet, at)
-	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "lines-0.svg") {
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), "lines-0.svg") || !strings.Contains(w.Header().Get("Content-Security-Policy"), "form-action 'self'") {
 		t.Errorf("got %d: %s", w.Code, w.Body)
 	}
 	if body := get(t, c, http.MethodGet, "/deliveries/"+v.ID).Body.String(); !strings.Contains(body, at) {

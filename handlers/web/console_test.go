@@ -145,7 +145,7 @@ func TestEveryAnswerIsProtected(t *testing.T) {
 	for _, target := range []string{"/", "/deliveries/" + v.ID, "/deliveries/" + v.ID + "/stages/migrate/log", "/nothing", c.asset("style.css"), c.asset("live.js")} {
 		h := get(t, c, "GET", target).Header()
 		csp := h.Get("Content-Security-Policy")
-		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"} {
+		for _, want := range []string{"default-src 'none'", "script-src 'self'", "style-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"} {
 			if !strings.Contains(csp, want) {
 				t.Errorf("%s: the policy lacks %q", target, want)
 			}

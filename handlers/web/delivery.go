@@ -215,10 +215,7 @@ func (c *Console) offer(p *deliveryPage, v pipeline.View) {
 }
 
 func warning(w pipeline.Warning) string {
-	if w.Effect == (pipeline.Retire{}).ActionKind() {
-		return line("What the release before left could not be removed: "+w.Detail, maxWords)
-	}
-	return capital(line(w.Detail, maxWords))
+	return capital(line(firstOf(w.Left(), w.Detail), maxWords))
 }
 
 func leftOut(v pipeline.View) []string {

@@ -9,9 +9,20 @@ import (
 // Number is a float64 whose JSON form is null if it is NaN or infinite.
 type Number float64
 
+// Known tells that there is a number.
+func (n Number) Known() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
+
+// Text writes the number for people, without an exponent, or otherwise if there is none.
+func (n Number) Text(otherwise string) string {
+	if !n.Known() {
+		return otherwise
+	}
+	return strconv.FormatFloat(float64(n), 'f', -1, 64)
+}
+
 // MarshalJSON writes the number, or null.
 func (n Number) MarshalJSON() ([]byte, error) {
-	if f := float64(n); math.IsNaN(f) || math.IsInf(f, 0) {
+	if !n.Known() {
 		return []byte("null"), nil
 	}
 	return strconv.AppendFloat(nil, float64(n), 'g', -1, 64), nil

@@ -114,68 +114,72 @@ func (s *source) Deliveries(ctx context.Context, before string, limit int) ([]pi
 
 // Delivery implements web.Source.
 func (s *source) Delivery(ctx context.Context, id string) (pipeline.View, error) {
-	doc, err := s.store.Get(ctx, engine.Delivery(id))
-	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
-		return pipeline.View{}, web.ErrNotFound
-	}
+	doc, err := s.document(ctx, id)
 	if err != nil {
-		return pipeline.View{}, fmt.Errorf("read delivery %s: %w", id, err)
+		return pipeline.View{}, err
 	}
 	return s.view(ctx, doc)
 }
 
+// document is a delivery that may be shown.
+func (s *source) document(ctx context.Context, id string) (store.Document, error) {
+	doc, err := s.store.Get(ctx, engine.Delivery(id))
+	switch {
+	case errors.Is(err, store.ErrNotFound), err == nil && doc.Index.Hidden:
+		return store.Document{}, web.ErrNotFound
+	case err != nil:
+		return store.Document{}, fmt.Errorf("read delivery %s: %w", id, err)
+	}
+	return doc, nil
+}
+
 // Log implements web.Source.
 func (s *source) Log(ctx context.Context, id, stage string) (string, error) {
-	doc, err := s.store.Get(ctx, engine.Delivery(id))
-	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
-		return "", web.ErrNotFound
-	}
-	if err != nil {
-		return "", fmt.Errorf("read delivery %s: %w", id, err)
-	}
-	d, err := pipeline.DecodeDelivery(doc.Data)
-	if err != nil {
-		return "", err
-	}
-	st := d.Stage(stage)
-	if st == nil || st.Ran == nil || st.Ran.Log == "" {
-		return "", web.ErrNotFound
-	}
-	text, err := s.store.GetBlob(ctx, st.Ran.Log)
-	if errors.Is(err, store.ErrNotFound) {
-		return "", web.ErrNotFound
-	}
-	if err != nil {
-		return "", fmt.Errorf("read the log of stage %s of %s: %w", stage, id, err)
-	}
-	return string(text), nil
+	text, err := s.kept(ctx, id, stage, func(st *pipeline.StageState) string {
+		if st.Ran == nil {
+			return ""
+		}
+		return st.Ran.Log
+	})
+	return string(text), err
 }
 
 // Samples implements web.Source.
 func (s *source) Samples(ctx context.Context, id, stage string) (*pipeline.Measurement, error) {
-	doc, err := s.store.Get(ctx, engine.Delivery(id))
-	if errors.Is(err, store.ErrNotFound) || err == nil && doc.Index.Hidden {
-		return nil, web.ErrNotFound
-	}
+	data, err := s.kept(ctx, id, stage, func(st *pipeline.StageState) string {
+		if st.Analysis == nil {
+			return ""
+		}
+		return st.Analysis.Samples
+	})
 	if err != nil {
-		return nil, fmt.Errorf("read delivery %s: %w", id, err)
+		return nil, err
+	}
+	return pipeline.DecodeMeasurement(data)
+}
+
+// kept reads what a stage has left in a blob, whose reference is "" if there is none.
+func (s *source) kept(ctx context.Context, id, stage string, ref func(*pipeline.StageState) string) ([]byte, error) {
+	doc, err := s.document(ctx, id)
+	if err != nil {
+		return nil, err
 	}
 	d, err := pipeline.DecodeDelivery(doc.Data)
 	if err != nil {
 		return nil, err
 	}
 	st := d.Stage(stage)
-	if st == nil || st.Analysis == nil || st.Analysis.Samples == "" {
+	if st == nil || ref(st) == "" {
 		return nil, web.ErrNotFound
 	}
-	data, err := s.store.GetBlob(ctx, st.Analysis.Samples)
-	if errors.Is(err, store.ErrNotFound) {
+	data, err := s.store.GetBlob(ctx, ref(st))
+	switch {
+	case errors.Is(err, store.ErrNotFound):
 		return nil, web.ErrNotFound
+	case err != nil:
+		return nil, fmt.Errorf("read what stage %s of %s has left: %w", stage, id, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read the samples of stage %s of %s: %w", stage, id, err)
-	}
-	return pipeline.DecodeMeasurement(data)
+	return data, nil
 }
 
 func (s *source) view(ctx context.Context, doc store.Document) (pipeline.View, error) {

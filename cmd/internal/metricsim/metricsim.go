@@ -8,7 +8,6 @@
 package metricsim
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -53,7 +52,7 @@ type Sim struct {
 	o      Options
 	url    string
 	server *http.Server
-	stop   context.CancelFunc
+	stop   func()
 	done   chan struct{}
 
 	mu   sync.Mutex
@@ -75,8 +74,8 @@ func Start(o Options) (*Sim, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the metrics server: %w", err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	s := &Sim{o: o, url: "http://" + l.Addr().String(), stop: stop, done: make(chan struct{}), seen: map[string]*span{}}
+	closing := make(chan struct{})
+	s := &Sim{o: o, url: "http://" + l.Addr().String(), stop: sync.OnceFunc(func() { close(closing) }), done: make(chan struct{}), seen: map[string]*span{}}
 	s.server = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = s.server.Serve(l) }() // ends with Close
 	changed, unsubscribe := o.Changed()
@@ -86,7 +85,7 @@ func Start(o Options) (*Sim, error) {
 		for {
 			s.observe(time.Now())
 			select {
-			case <-ctx.Done():
+			case <-closing:
 				return
 			case <-changed:
 			}
