@@ -422,6 +422,19 @@ func (r *rig) serving() []string {
 // runs checks that all of a namespace's workloads run a commit's image, and no other.
 func (r *rig) runs(namespace, sha string) {
 	r.Helper()
+	r.runsImage(namespace, func(image string) bool { return image == "registry.example.com/shop:"+sha[:8] }, sha)
+}
+
+// runsTested is runs for what a canary has tested: it has the digest with which the canary ran.
+func (r *rig) runsTested(namespace, sha string) {
+	r.Helper()
+	r.runsImage(namespace, func(image string) bool {
+		return strings.HasPrefix(image, "registry.example.com/shop:"+sha[:8]+"@sha256:")
+	}, sha+" with its digest")
+}
+
+func (r *rig) runsImage(namespace string, wanted func(image string) bool, want string) {
+	r.Helper()
 	client := r.client()
 	list, err := client.AppsV1().Deployments(namespace).List(r.within(), metav1.ListOptions{})
 	r.ok(err)
@@ -433,7 +446,7 @@ func (r *rig) runs(namespace, sha string) {
 	for _, c := range d.Spec.Template.Spec.Containers {
 		images = append(images, c.Image)
 	}
-	if want := "registry.example.com/shop:" + sha[:8]; len(images) != 1 || images[0] != want {
+	if len(images) != 1 || !wanted(images[0]) {
 		r.Errorf("%s runs %v, want %s", namespace, images, want)
 	}
 	if s := d.Status; s.UpdatedReplicas != *d.Spec.Replicas || s.AvailableReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
