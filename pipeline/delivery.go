@@ -304,7 +304,7 @@ type Warning struct {
 func (w Warning) Left() string {
 	switch w.Effect {
 	case Retire{}.ActionKind():
-		return "what the release before left could not be removed: " + w.Detail
+		return "What the release before left could not be removed: " + w.Detail
 	case EndPair{}.ActionKind():
 		return w.Detail
 	}

@@ -154,7 +154,7 @@ func (s *stepper) unpaired(st *StageState, left string) {
 	def := s.d.definition(s.plan, st)
 	ending, reason := st.Ending, st.Reason
 	if left != "" {
-		s.warn(EndPair{}.ActionKind(), "something of the canary in "+def.Environment()+" is left: "+left)
+		s.warn(EndPair{}.ActionKind(), "Something of the canary in "+def.Environment()+" is left: "+left)
 		if ending == StageSucceeded {
 			reason = Reason{Code: ReasonLeftovers, What: "the canary", Detail: left}
 		} else {
