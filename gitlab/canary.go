@@ -76,7 +76,7 @@ func metricTable(r *canary.Report) string {
 			fmt.Fprintf(&b, "| | … %d more | | |\n", len(r.Metrics)-maxMetrics)
 			break
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", labelIcon(m), text(m.Name, 80), effect(m), text(m.Reason, 300))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", labelIcon(m), text(m.Name, 80), strings.ReplaceAll(m.Change(), " ", "&nbsp;"), text(m.Reason, 300))
 	}
 	return b.String()
 }
@@ -91,18 +91,6 @@ func labelIcon(m canary.MetricReport) string {
 		return "✅"
 	}
 	return "❔"
-}
-
-// effect is the change in per cent, or how many times as much it is; "" where there is no ratio.
-func effect(m canary.MetricReport) string {
-	ratio := float64(m.Ratio)
-	if !(ratio > 0) || ratio > 1e6 {
-		return ""
-	}
-	if ratio >= 10 {
-		return fmt.Sprintf("%.0f&nbsp;times", ratio)
-	}
-	return fmt.Sprintf("%+.3g&nbsp;%%", (ratio-1)*100)
 }
 
 // behind is what few people want to see at once: the looks so far, the groups, and what was compared.

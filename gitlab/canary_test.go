@@ -115,7 +115,7 @@ func TestTheChartIsUploaded(t *testing.T) {
 		Request: canary.Request{Metrics: []canary.Metric{
 			{Name: "error rate", Baseline: []canary.Number{1, 2, 1}, Canary: []canary.Number{8, 9, 7}, BaselineTotal: []canary.Number{10, 10, 0}, CanaryTotal: []canary.Number{10, 10, 10}},
 		}},
-		From: noon, To: noon.Add(3 * time.Minute), Series: []pipeline.Series{{Step: time.Minute}},
+		From: noon, To: noon.Add(3 * time.Minute), Series: []pipeline.Series{{Step: time.Minute, Start: noon}},
 	})
 	if err != nil {
 		t.Fatal(err)

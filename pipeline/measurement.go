@@ -21,6 +21,7 @@ type Measurement struct {
 type Series struct {
 	Source   string        `json:"source"`
 	Step     time.Duration `json:"step"`
+	Start    time.Time     `json:"start"`    // of the canary's first sample; the baseline's is earlier by the stage's offset
 	Baseline string        `json:"baseline"` // the query as it was asked
 	Canary   string        `json:"canary"`
 	// Of a count with a total: the queries for that.
@@ -52,7 +53,7 @@ type Curve struct {
 func (m *Measurement) Curve(i int) Curve {
 	of := m.Request.Metrics[i]
 	return Curve{
-		Baseline: rates(of.Baseline, of.BaselineTotal), Canary: rates(of.Canary, of.CanaryTotal), From: m.From, Step: m.Series[i].Step,
+		Baseline: rates(of.Baseline, of.BaselineTotal), Canary: rates(of.Canary, of.CanaryTotal), From: m.Series[i].Start, Step: m.Series[i].Step,
 	}
 }
 

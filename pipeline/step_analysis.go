@@ -127,7 +127,7 @@ func (s *stepper) judged(st *StageState, def Stage) {
 	case r.Verdict == canary.Marginal:
 		s.grey(st, def, Reason{Code: ReasonCanaryGrey, Detail: findings(r)}, true)
 	default:
-		s.grey(st, def, Reason{Code: ReasonNoSamples, Detail: firstNonEmpty(phrase(r.Reason), string(r.Verdict))}, measured(r))
+		s.grey(st, def, Reason{Code: ReasonNoSamples, Detail: firstNonEmpty(phrase(r.Reason), string(r.Verdict))}, measured(def.Canary, r))
 	}
 }
 
@@ -182,11 +182,20 @@ func (s *stepper) askAboutCanary(st *StageState, def Stage, reason Reason) {
 	st.Analysis.Next, st.Deadline = time.Time{}, s.now.Add(orElse(def.Question().Expires, askTimeout))
 }
 
-// measured tells that there is something in the report that was measured.
-func measured(r *canary.Report) bool {
-	return slices.ContainsFunc(r.Metrics, func(m canary.MetricReport) bool {
-		return m.Label != canary.LabelNodata && m.Label != canary.LabelNodataFailMetric && m.Label != canary.LabelError
-	})
+// measured tells that there is something in the report that was measured, and that nothing critical is missing.
+func measured(c *Canary, r *canary.Report) bool {
+	some := false
+	for i, m := range r.Metrics {
+		switch m.Label {
+		case canary.LabelNodata, canary.LabelNodataFailMetric, canary.LabelError:
+			if i < len(c.Metrics) && c.Metrics[i].Rule.Critical {
+				return false
+			}
+		case canary.LabelPass, canary.LabelHigh, canary.LabelLow, canary.LabelInconclusive:
+			some = true
+		}
+	}
+	return some
 }
 
 // remember adds a look to the history, which is bounded and never changed in place.

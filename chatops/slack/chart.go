@@ -54,6 +54,9 @@ func (c *Client) charted(m message, send func(message) error) error {
 	if !errors.As(err, &refused) || refused.Err != "invalid_blocks" {
 		return err
 	}
+	if err := send(bare); err != nil {
+		return err
+	}
 	c.chartless.Store(true)
-	return send(bare)
+	return nil
 }

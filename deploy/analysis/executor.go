@@ -180,7 +180,11 @@ func clip(text string) string {
 // wholeSteps is the part of a time that is made of whole steps, which begin at the same moments for everybody. It may be
 // empty.
 func wholeSteps(from, to time.Time, step time.Duration) (start, end time.Time) {
-	start, end = from.UTC().Truncate(step), to.UTC().Truncate(step)
+	whole := func(at time.Time) time.Time { // steps begin with Unix time, as most systems have it
+		since := at.Sub(time.Unix(0, 0))
+		return time.Unix(0, 0).UTC().Add(since.Truncate(step))
+	}
+	start, end = whole(from), whole(to)
 	if start.Before(from) {
 		start = start.Add(step)
 	}

@@ -47,7 +47,7 @@ func (e *Executor) questions(t *pipeline.Task, do pipeline.Measure, c *pipeline.
 			if err != nil {
 				return nil, refusal(pipeline.ReasonMeasure, fmt.Sprintf("metric %s: its query can't be filled in: %v", m.Rule.Name, err), err)
 			}
-			if c.Offset == 0 && filled[0] == filled[1] {
+			if c.Offset < m.Step && filled[0] == filled[1] {
 				return nil, refusal(pipeline.ReasonMeasure, fmt.Sprintf("metric %s: it asks the same for baseline and canary: %s", m.Rule.Name, filled[0]), nil)
 			}
 			for side, query := range filled {
@@ -144,7 +144,7 @@ func gather(c *pipeline.Canary, all []questions) (samples []canary.Metric, serie
 		m := c.Metrics[i]
 		got := canary.Metric{Name: m.Rule.Name, Baseline: q.value[0].samples(), Canary: q.value[1].samples()}
 		from := pipeline.Series{
-			Source: m.Source, Step: m.Step, Baseline: q.value[0].over.Query, Canary: q.value[1].over.Query, Link: q.value[1].got.Link,
+			Source: m.Source, Step: m.Step, Start: q.value[1].over.Start, Baseline: q.value[0].over.Query, Canary: q.value[1].over.Query, Link: q.value[1].got.Link,
 		}
 		if len(q.total) > 0 {
 			got.BaselineTotal, got.CanaryTotal = q.total[0].samples(), q.total[1].samples()

@@ -144,7 +144,7 @@ func writeCSV(b *strings.Builder, m *pipeline.Measurement) {
 	row("metric", "time", "baseline", "canary", "baseline_total", "canary_total")
 	for i, metric := range m.Request.Metrics {
 		for k := range max(len(metric.Baseline), len(metric.Canary)) {
-			at := m.From.Add(time.Duration(k) * m.Series[i].Step).UTC().Format(time.RFC3339)
+			at := m.Series[i].Start.Add(time.Duration(k) * m.Series[i].Step).UTC().Format(time.RFC3339)
 			row(cell(metric.Name), at, sample(metric.Baseline, k), sample(metric.Canary, k), sample(metric.BaselineTotal, k), sample(metric.CanaryTotal, k))
 		}
 	}
@@ -267,12 +267,7 @@ func (c *Console) newCanaryPage(v pipeline.View, s pipeline.StageView, m *pipeli
 
 func newMetricRow(m canary.MetricReport) metricRow {
 	row := metricRow{Look: labelLook(m), Name: line(m.Name, maxLabel), Reason: capital(line(m.Reason, maxWords))}
-	if ratio := float64(m.Ratio); ratio > 0 && ratio < 1e6 {
-		row.Change = fmt.Sprintf("%+.3g %%", (ratio-1)*100)
-		if ratio >= 10 {
-			row.Change = fmt.Sprintf("%.0f times", ratio)
-		}
-	}
+	row.Change = m.Change()
 	row.Estimate = short(m.Estimate)
 	if lower, upper := short(m.Lower), short(m.Upper); lower != "" && upper != "" {
 		row.Interval = lower + " to " + upper
@@ -348,8 +343,12 @@ func labelLook(m canary.MetricReport) look {
 		return look{"bad", "cross", "Worse, and critical"}
 	case m.Label == canary.LabelPass:
 		return look{"ok", "check", "Fine"}
-	case m.Label == canary.LabelNodata || m.Label == canary.LabelNodataFailMetric:
+	case m.Label == canary.LabelNodata:
 		return look{"wait", "minus", "No data"}
+	case m.Label == canary.LabelNodataFailMetric:
+		return look{"back", "cross", "No data, and it must have"}
+	case m.Label == canary.LabelError:
+		return look{"wait", "minus", "Could not be compared"}
 	case m.Label == canary.LabelInconclusive:
 		return look{"wait", "minus", "Too little to say"}
 	}

@@ -31,7 +31,7 @@ func samplesOf(from time.Time) *pipeline.Measurement {
 	}}
 	for _, metric := range m.Request.Metrics {
 		query := fmt.Sprintf("avg(%s{track=%%q})", strings.ReplaceAll(metric.Name, " ", "_"))
-		m.Series = append(m.Series, pipeline.Series{Source: "main", Step: time.Minute, Baseline: fmt.Sprintf(query, "baseline"), Canary: fmt.Sprintf(query, "canary"), Link: "https://prometheus.example.com/graph"})
+		m.Series = append(m.Series, pipeline.Series{Source: "main", Step: time.Minute, Start: from, Baseline: fmt.Sprintf(query, "baseline"), Canary: fmt.Sprintf(query, "canary"), Link: "https://prometheus.example.com/graph"})
 	}
 	return m
 }

@@ -21,15 +21,16 @@ func (s side) sums() (count, total float64) {
 	return count, total
 }
 
-// countsOf takes a metric's counts. They are sound only if they are whole: what has been divided by time, say, has lost
-// how much chance there is in it, and is judged as a gauge.
+// countsOf takes a metric's counts. Without totals they are sound only if they are whole: what has been divided by time,
+// say, has lost how much chance there is in it, and is judged as a gauge. With totals their rate is what is judged, and
+// fractions, as a source makes them that fills up the ends of a step, do no harm.
 func countsOf(m Metric) (c counts, sound bool) {
 	c = counts{totals: m.BaselineTotal != nil && m.CanaryTotal != nil}
 	c.baseline = sideOf(m, m.Baseline, m.BaselineTotal)
 	c.canary = sideOf(m, m.Canary, m.CanaryTotal)
 	for _, s := range [][]float64{c.baseline.count, c.canary.count} {
 		for _, x := range s {
-			if x < 0 || x != math.Trunc(x) {
+			if x < 0 || !c.totals && x != math.Trunc(x) {
 				return c, false
 			}
 		}
@@ -182,7 +183,7 @@ func binomial(y, all, chance float64) float64 {
 		z := math.Abs(y-all*chance) / math.Sqrt(all*chance*(1-chance))
 		return math.Erfc(z / math.Sqrt2)
 	}
-	k, n := int(y), int(all)
+	k, n := int(math.Round(y)), int(math.Round(all))
 	if y < all*chance {
 		k, chance = n-k, 1-chance
 	}

@@ -160,6 +160,11 @@ func (p plan) gauge(m Metric) MetricReport {
 	level := p.level(partShift)
 	pairs := g.pairs()
 	ch := g.change(pairs, level)
+	if math.IsNaN(ch.estimate) || math.IsNaN(ch.lower) || math.IsNaN(ch.upper) {
+		r := unknown(m, LabelError)
+		r.Reason = "The numbers are too large to be compared."
+		return r
+	}
 	l := limitsOf(m)
 	var chance *float64
 	effect := newSides(g.sortedC, g.sortedB).effect(m)

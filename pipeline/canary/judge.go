@@ -8,10 +8,17 @@ func Judge(req Request) Report {
 	if err != nil {
 		return refused(req, err)
 	}
+	judge := judgeDefault
 	if whole.Judge == Kayenta {
-		return judgeKayenta(whole)
+		judge = judgeKayenta
 	}
-	return judgeDefault(whole)
+	report := judge(whole)
+	for i, m := range whole.Metrics {
+		if m.EffectSize.Measure == cles {
+			report.Metrics[i].Measure = cles
+		}
+	}
+	return report
 }
 
 // refused is the answer to a request that [Decode] would have refused.

@@ -12,12 +12,12 @@ type Number float64
 // Known tells that there is a number.
 func (n Number) Known() bool { return !math.IsNaN(float64(n)) && !math.IsInf(float64(n), 0) }
 
-// Text writes the number for people, without an exponent, or otherwise if there is none.
+// Text writes a score or a share for people, to two places, or otherwise if there is none.
 func (n Number) Text(otherwise string) string {
 	if !n.Known() {
 		return otherwise
 	}
-	return strconv.FormatFloat(float64(n), 'f', -1, 64)
+	return strconv.FormatFloat(math.Round(float64(n)*100)/100, 'f', -1, 64)
 }
 
 // MarshalJSON writes the number, or null.

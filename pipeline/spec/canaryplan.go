@@ -246,6 +246,21 @@ func (c *compiler) checkPoints(at string, k *Canary, out *pipeline.Canary) {
 	if kept > maxKept {
 		c.add(at+c.keyOf(at, "interval", "lifetime", "metrics"), fmt.Sprintf("all looks together would have %d samples, and %d are the most", kept, maxKept),
 			"look less often, or take a longer step")
+		return
+	}
+	for _, m := range out.Metrics {
+		c.checkSteps(at, k, m)
+	}
+}
+
+// checkSteps refuses what the sources would refuse, and an offset that would be another than what is written.
+func (c *compiler) checkSteps(at string, k *Canary, m pipeline.CanaryMetric) {
+	if n := int(k.window() / m.Step); n > maxSteps {
+		c.add(at+c.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples of %s, and %d are the most that sources give",
+			n, quote(m.Rule.Name), maxSteps), "take a longer step, or a sliding window")
+	}
+	if k.Offset.Span()%m.Step != 0 {
+		c.add(at+".offset", fmt.Sprintf("it is not made of whole steps of %s", quote(m.Rule.Name)), fmt.Sprintf("a step is %s", m.Step))
 	}
 }
 

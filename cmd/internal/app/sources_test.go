@@ -68,7 +68,7 @@ func TestEveryKindOfSourceIsAskedWithItsCredentials(t *testing.T) {
 	for kind, tt := range map[string]struct{ keys, signed, asked string }{
 		"prometheus":    {`token: secret-1`, "Authorization: Bearer secret-1", "vector%281%29"},
 		"datadog":       {`api_key: secret-1, app_key: secret-2`, "Dd-Application-Key: secret-2", "avg:datadog.agent.running{*}.rollup(avg, 60)"},
-		"newrelic":      {`account: 42, key: secret-1`, "Api-Key: secret-1", "SELECT count(*) FROM Transaction SINCE"},
+		"newrelic":      {`account: 42, key: secret-1`, "Api-Key: secret-1", "SELECT count(*) FROM Transaction\\nSINCE"},
 		"cloudwatch":    {`region: eu-central-1, access_key: AKIA, secret_key: secret-1`, "/eu-central-1/monitoring/aws4_request", "AWS/Usage"},
 		"google_cloud":  {`project: shop-1, credentials_file: "` + accountKey(t, server.URL) + `"`, "Authorization: Bearer secret-1", "/v1/projects/shop-1/location/global/prometheus/api/v1/query_range"},
 		"influxdb":      {`org: shop, token: secret-1`, "Authorization: Token secret-1", "array.from"},

@@ -29,7 +29,7 @@ type MetricTemplate struct {
 
 	NaN        canary.NaN        `yaml:"nan"`      // remove or replace; default remove
 	Outliers   *TemplateOutliers `yaml:"outliers"` // keep where nil
-	EffectSize *TemplateEffect   `yaml:"effect_size"`
+	EffectSize *TemplateEffect   `yaml:"effect"`
 }
 
 // TemplateOutliers says what is done with samples far from the others.
@@ -140,13 +140,13 @@ func (e *TemplateEffect) check() error {
 		return nil
 	}
 	if e.Measure != "" && e.Measure != "meanRatio" && e.Measure != "cles" {
-		return fmt.Errorf(".effect_size.measure: %q is not meanRatio or cles", e.Measure)
+		return fmt.Errorf(".effect.measure: %q is not meanRatio or cles", e.Measure)
 	}
 	for key, limit := range map[string]*float64{
 		"allowed_increase": e.AllowedIncrease, "allowed_decrease": e.AllowedDecrease, "critical_increase": e.CriticalIncrease, "critical_decrease": e.CriticalDecrease,
 	} {
 		if limit != nil && (!(*limit >= 0) || math.IsInf(*limit, 0) || e.Measure == "cles" && *limit > 1) {
-			return fmt.Errorf(".effect_size.%s: %v is no limit of this measure", key, *limit)
+			return fmt.Errorf(".effect.%s: %v is no limit of this measure", key, *limit)
 		}
 	}
 	return nil

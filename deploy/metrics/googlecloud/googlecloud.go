@@ -90,8 +90,12 @@ func (t *tokens) sign(req *http.Request, _ []byte) error {
 	defer t.mu.Unlock()
 	if !t.last.Valid() {
 		token, err := t.account.TokenSource(context.WithValue(req.Context(), oauth2.HTTPClient, t.client)).Token()
-		if err != nil { // its words may have what was sent
+		var refused *oauth2.RetrieveError
+		switch {
+		case errors.As(err, &refused) && refused.Response != nil && refused.Response.StatusCode < 500: // its words may have what was sent
 			return errors.New("there is no token for the service account")
+		case err != nil: // which passes
+			return wire.Later(errors.New("the token of the service account could not be asked for"))
 		}
 		t.last = token
 	}

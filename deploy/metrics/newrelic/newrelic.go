@@ -129,7 +129,7 @@ func (s *Source) ask(ctx context.Context, r metrics.Range, g *wire.Grid) error {
 	step := wire.Seconds(r.Step) + " seconds"
 	body, err := json.Marshal(map[string]any{"query": graphQL, "variables": map[string]any{
 		"account": s.account,
-		"nrql": fmt.Sprintf("%s SINCE %d UNTIL %d TIMESERIES %s", wire.Fill(r.Query, map[string]string{"$step": step}),
+		"nrql": fmt.Sprintf("%s\nSINCE %d UNTIL %d TIMESERIES %s", wire.Fill(r.Query, map[string]string{"$step": step}),
 			r.Start.UnixMilli(), r.End.UnixMilli(), step),
 	}})
 	if err != nil {

@@ -29,7 +29,7 @@ func nerdGraph(w metricstest.World, r *http.Request, body []byte) (metricstest.R
 		return metricstest.Reply{}, err
 	}
 	var since, until int64
-	_, err := fmt.Sscanf(q.Variables.NRQL, "SELECT count(*) FROM Transaction SINCE %d UNTIL %d TIMESERIES 60 seconds", &since, &until)
+	_, err := fmt.Sscanf(q.Variables.NRQL, "SELECT count(*) FROM Transaction\nSINCE %d UNTIL %d TIMESERIES 60 seconds", &since, &until)
 	switch {
 	case err != nil:
 		return metricstest.Reply{}, fmt.Errorf("the query is %s", q.Variables.NRQL)

@@ -193,7 +193,7 @@ func (s *Source) failure(ctx context.Context, err error) error {
 		f.Words = s.system + " did not answer the query in time"
 	case v1.ErrClient:
 		f.Words = s.system + " refuses to answer (" + msg + "): check its address and credentials in Slipway's configuration"
-		f.Permanent = !passes.MatchString(msg)
+		f.Permanent = !passes.MatchString(said.Msg)
 	case v1.ErrBadResponse:
 		f.Permanent = true
 		if strings.HasPrefix(msg, "unexpected value type") { // the client knows no texts

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +50,7 @@ type Options struct {
 	// itself may be asked without.
 	Internet bool
 	Header   map[string]string // sent with each question
-	Secrets  []string          // what words never contain; values of Header that are secret belong here, too
+	Secrets  []string          // what words never contain, from 4 bytes on; values of Header that are secret belong here, too
 	// Sign adds to a request what depends on it or on the time, before each try; nil adds nothing.
 	Sign func(req *http.Request, body []byte) error
 	// Said finds in the body of a refusal what the system says; nil takes the body if it is text.
@@ -58,6 +59,10 @@ type Options struct {
 	Busy   func(status int, body []byte) bool
 	Limits Limits
 }
+
+// shortestSecret is how long a secret is at least, in bytes: a header such as X-Scope-OrgID may be "1", and taking that out
+// of words would take the sense out of them.
+const shortestSecret = 4
 
 // Client asks one system. It may be used concurrently.
 type Client struct {
@@ -90,6 +95,8 @@ func New(o Options) (*Client, error) {
 	if o.Said == nil {
 		o.Said = func(body []byte) string { return string(body) }
 	}
+	o.Secrets = slices.DeleteFunc(slices.Clone(o.Secrets), func(s string) bool { return len(s) < shortestSecret })
+	slices.SortFunc(o.Secrets, func(a, b string) int { return len(b) - len(a) }) // one may be a part of another
 	c := &Client{o: o}
 	c.http = &http.Client{
 		Transport: &transport{o: &c.o, limiter: rate.NewLimiter(rate.Limit(l.PerSecond), burst), next: &http.Transport{

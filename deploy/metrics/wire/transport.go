@@ -69,6 +69,14 @@ func (t *transport) try(req *http.Request, body []byte) (*http.Response, error) 
 
 var errUnsigned = errors.New("the question cannot be signed")
 
+// later is an error of Sign that may be gone at the next try.
+type later struct{ error }
+
+func (l later) Unwrap() error { return l.error }
+
+// Later marks an error of Sign as one that passes.
+func Later(err error) error { return later{err} }
+
 func (t *transport) once(req *http.Request, body []byte) (*http.Response, []byte, error) {
 	ctx, cancel := context.WithTimeout(req.Context(), t.o.Limits.Timeout)
 	defer cancel()
@@ -85,7 +93,12 @@ func (t *transport) once(req *http.Request, body []byte) (*http.Response, []byte
 	}
 	req.Header.Set("User-Agent", "slipway")
 	if t.o.Sign != nil {
-		if err := t.o.Sign(req, body); err != nil {
+		err := t.o.Sign(req, body)
+		var passes later
+		switch {
+		case errors.As(err, &passes):
+			return nil, nil, err
+		case err != nil:
 			return nil, nil, fmt.Errorf("%w: %w", errUnsigned, err)
 		}
 	}

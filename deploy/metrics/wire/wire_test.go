@@ -57,6 +57,10 @@ func TestWordsOfOthersAreCleaned(t *testing.T) {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
 	}
+	nested := client(t, Options{Secrets: []string{"s3cret", "s3cret-and-more", "1"}})
+	if got := nested.Clean("401: s3cret-and-more of tenant 1"); got != "401: [secret] of tenant 1" {
+		t.Errorf("got %q", got)
+	}
 	if f := c.Refused(502, []byte("<html>a page</html>")); f.Words != "Sys has trouble of its own (502)" {
 		t.Errorf("got %q", f.Words)
 	}

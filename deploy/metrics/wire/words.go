@@ -110,9 +110,7 @@ var signedIn = regexp.MustCompile(`(?i)\b(bearer|basic)\s+[^\s;,"']+`)
 // Clean makes text of others one bounded line without secrets.
 func (c *Client) Clean(s string) string {
 	for _, secret := range c.o.Secrets {
-		if secret != "" {
-			s = strings.ReplaceAll(s, secret, "[secret]")
-		}
+		s = strings.ReplaceAll(s, secret, "[secret]")
 	}
 	s = signedIn.ReplaceAllString(s, "$1 [secret]")
 	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }), " ")
