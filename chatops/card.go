@@ -408,7 +408,7 @@ func links(v pipeline.View, consoleURL string) []Fragment {
 	}
 	add("CI pipeline", v.CI.URL)
 	for _, s := range v.Stages {
-		if s.Environment != "" && s.Kind != pipeline.KindRun && s.Status == pipeline.StageSucceeded {
+		if s.Environment != "" && s.Kind != pipeline.KindRun && s.Kind != pipeline.KindCanary && s.Status == pipeline.StageSucceeded {
 			add("Open "+s.Environment, s.URL)
 		}
 	}

@@ -15,7 +15,7 @@ const (
 	mostPatience  = 10 * time.Minute
 	// missPause is the longest pause after a last look that got nothing.
 	missPause = time.Minute
-	// keptLooks is how many looks the state keeps for people. All samples are in the newest one's blob.
+	// keptLooks is how many looks the state keeps for people. The newest one's blob has the samples of its window.
 	keptLooks = 100
 )
 
@@ -209,7 +209,7 @@ func (a *Analysis) remember(l Look) {
 // weigh raises the traffic of both tracks when its time has come, and not while the newest look was bad or got nothing.
 func (s *stepper) weigh(st *StageState, def Stage) {
 	a := st.Analysis
-	if st.Phase != PhaseAnalysing || st.Status == StageAsking || a.Weighing != 0 || a.held() {
+	if !a.raises(st, def.Canary) {
 		return
 	}
 	at := a.stepOfWeights(def.Canary, s.now)
@@ -222,9 +222,16 @@ func (s *stepper) weigh(st *StageState, def Stage) {
 
 func weighKey(weight int) string { return fmt.Sprintf("weigh/%d", weight) }
 
-// held tells that the canary shall get no more traffic for now.
-func (a *Analysis) held() bool {
-	return a.Missed > 0 || a.Report != nil && (a.Report.Verdict == canary.Fail || a.Report.Verdict == canary.Marginal)
+// raises tells that the canary may get more traffic now: nothing that was seen speaks against it, and nothing is being
+// looked at that could.
+func (a *Analysis) raises(st *StageState, c *Canary) bool {
+	switch {
+	case st.Phase != PhaseAnalysing, st.Status == StageAsking, a.Weighing != 0, a.Looking, a.Missed > 0:
+		return false
+	case a.Report == nil:
+		return true
+	}
+	return a.Report.Verdict != canary.Fail && a.Report.Verdict != canary.Marginal && measured(c, a.Report)
 }
 
 // stepOfWeights is which of the weights is due, -1 if there are none.
@@ -241,7 +248,7 @@ func (a *Analysis) stepOfWeights(c *Canary, now time.Time) int {
 func (s *stepper) nextRaise(st *StageState) time.Time {
 	a := st.Analysis
 	c := s.d.definition(s.plan, st).Canary
-	if c == nil || st.Phase != PhaseAnalysing || st.Status == StageAsking || a.Weighing != 0 || a.held() {
+	if c == nil || !a.raises(st, c) {
 		return time.Time{}
 	}
 	at := a.stepOfWeights(c, s.now)

@@ -95,7 +95,9 @@ func (s *stepper) analyse(st *StageState, def Stage) {
 // unpair ends a canary: first the pair goes, and only then the stage has the status, and the environment is free.
 func (s *stepper) unpair(st *StageState, ending StageStatus, reason Reason) {
 	s.stopLooking(st)
-	s.draw(st)
+	if ending != StagePending {
+		s.draw(st)
+	}
 	a := st.Analysis
 	a.Next, st.LookAt, st.Deadline = time.Time{}, time.Time{}, time.Time{}
 	st.Status, st.Ending, st.Reason, st.Progress = StageRunning, ending, reason, ""
@@ -304,7 +306,7 @@ func (s *stepper) canaryEffectFailed(st *StageState, e Failed, reason Reason) {
 	case st.Phase == PhaseUnpairing:
 		s.notUnpaired(st, reason.String())
 	case !a.Looking:
-	case e.Code == ReasonMeasure:
+	case e.Code == ReasonMeasure, e.Code == ReasonNotAllowed:
 		a.Looking = false
 		s.unpair(st, StageFailed, reason) // the next look would fail as well
 	default:

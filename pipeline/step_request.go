@@ -327,11 +327,11 @@ func (s *stepper) rollback(r Request, p policy.Person) string {
 	if st := s.d.live(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && s.d.notCancelable() == "" {
 		return s.rollbackLive(st, r, p)
 	}
+	if st := s.d.liveCanary(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && r.Release == "" && s.d.notCancelable() == "" {
+		return s.endCanary(st, r, p)
+	}
 	st, refusal := s.toRollBack(firstNonEmpty(r.Environment, r.Argument))
 	if refusal != "" {
-		if st := s.d.liveCanary(s.plan, firstNonEmpty(r.Environment, r.Argument)); st != nil && r.Release == "" && s.d.notCancelable() == "" {
-			return s.endCanary(st, r, p)
-		}
 		return refusal
 	}
 	environment := s.d.definition(s.plan, st).Environment()

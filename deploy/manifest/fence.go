@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -120,7 +121,11 @@ func ingressHosts(spec fields) []string {
 	if spec["defaultBackend"] != nil || spec["backend"] != nil {
 		hosts = append(hosts, "")
 	}
-	eachMap(spec["tls"], func(tls fields) { hosts = append(hosts, texts(tls["hosts"])...) })
+	eachMap(spec["tls"], func(tls fields) {
+		if tls["hosts"] != nil { // else it is for the hosts of the rules
+			hosts = append(hosts, texts(tls["hosts"])...)
+		}
+	})
 	return hosts
 }
 
@@ -246,6 +251,13 @@ func eachPod(node any, do func(fields)) {
 	}
 }
 
+// accountOf is the service account of a pod, which is "default" where none is named.
+func accountOf(pod fields) string {
+	name, _ := pod["serviceAccountName"].(string)
+	old, _ := pod["serviceAccount"].(string)
+	return cmp.Or(name, old, "default")
+}
+
 // outOfPod says how a pod gets at its node, or at Slipway's rights.
 func (f Fence) outOfPod(pod fields) string {
 	for _, field := range []string{"hostNetwork", "hostPID", "hostIPC"} {
@@ -257,7 +269,7 @@ func (f Fence) outOfPod(pod fields) string {
 	switch {
 	case strings.HasPrefix(class, "system-"):
 		return "is as important as the cluster's own pods (priorityClassName)"
-	case f.Account != "" && (pod["serviceAccountName"] == f.Account || pod["serviceAccount"] == f.Account):
+	case f.Account != "" && accountOf(pod) == f.Account:
 		return "uses the service account that Slipway acts as"
 	}
 	found := ""
@@ -271,6 +283,14 @@ func (f Fence) outOfPod(pod fields) string {
 			found = "has the rights of its node (privileged)"
 		case anySets(c["ports"], "hostPort"):
 			found = "claims a port of its node (hostPort)"
+		default:
+			capabilities, _ := security["capabilities"].(fields)
+			added, _ := capabilities["add"].([]any)
+			for _, c := range added {
+				if c != "NET_BIND_SERVICE" {
+					found = fmt.Sprintf("wants a right of its node (capability %v)", c)
+				}
+			}
 		}
 	})
 	return found

@@ -106,6 +106,7 @@ func TestAReviewTakesNothingThatIsNotItsOwn(t *testing.T) {
 		"the node's processes":         {fmt.Sprintf(apps, "{hostPID: true, containers: [{name: app}]}"), "hostPID"},
 		"the node's files":             {fmt.Sprintf(apps, "{volumes: [{name: x, hostPath: {path: /}}], containers: [{name: app}]}"), "hostPath"},
 		"the node's ports":             {fmt.Sprintf(apps, "{containers: [{name: app, ports: [{containerPort: 80, hostPort: 443}]}]}"), "hostPort"},
+		"a right of the node":          {fmt.Sprintf(apps, "{containers: [{name: app, securityContext: {capabilities: {add: [NET_BIND_SERVICE, SYS_ADMIN]}}}]}"), "SYS_ADMIN"},
 		"the node's rights":            {fmt.Sprintf(apps, "{containers: [], initContainers: [{name: app, securityContext: {privileged: true}}]}"), "privileged"},
 		"pods that push others out":    {fmt.Sprintf(apps, "{priorityClassName: system-node-critical, containers: [{name: app}]}"), "priorityClassName"},
 		"Slipway's own account":        {fmt.Sprintf(apps, "{serviceAccountName: deployer, containers: [{name: app}]}"), "uses the service account that Slipway acts as"},
@@ -127,6 +128,18 @@ func TestAReviewTakesNothingThatIsNotItsOwn(t *testing.T) {
 			wantRefusal(t, reviewed(t, Fence{Account: "deployer", Kinds: []string{"Certificate.cert-manager.io"}}, c.text), c.want)
 		})
 	}
+}
+
+func TestAPodThatNamesNoAccountHasTheDefaultOne(t *testing.T) {
+	pod := fmt.Sprintf(apps, "{containers: [{name: app}]}")
+	wantRefusal(t, reviewed(t, Fence{Account: "default"}, pod), "uses the service account that Slipway acts as")
+	wantRefusal(t, reviewed(t, Fence{Account: "deployer"}, pod), "")
+}
+
+func TestAnIngressWithTLSForItsRulesClaimsNoMore(t *testing.T) {
+	f := Fence{Hosts: []string{"*.review.example.com"}}
+	wantRefusal(t, reviewed(t, f, fmt.Sprintf(ingress, "", "{rules: [{host: a.review.example.com}], tls: [{secretName: cert}]}")), "")
+	wantRefusal(t, reviewed(t, f, fmt.Sprintf(ingress, "", "{rules: [{host: a.review.example.com}], tls: [{hosts: [shop.example.com]}]}")), "shop.example.com")
 }
 
 func TestAKindThatTheOperatorAllowsIsHeldToHostsWhereTheyAreKnown(t *testing.T) {

@@ -74,12 +74,12 @@ func (e *Engine) runPool(ctx context.Context, p *Pool) error {
 func (e *Engine) execute(ctx context.Context, p *Pool, c store.EffectClaim) {
 	began := e.o.Now()
 	e.untold.wait(ctx, c.Of, c.Slot)
+	if p.Yields {
+		e.rush.wait(ctx)
+	}
 	task, err := e.task(ctx, c)
 	var outcome pipeline.Event
 	if err == nil {
-		if p.Yields {
-			e.rush.wait(ctx)
-		}
 		outcome, err = e.attempt(ctx, p, c, task)
 	}
 	e.rush.end(store.EffectID{Of: c.Of, Key: c.Key})

@@ -179,11 +179,15 @@ func (a *App) pools() ([]engine.Pool, error) {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
 	a.deployer = deployer
-	checker, err := a.checks(deployer)
+	sources, err := metricsSources(a.o.Config) // once: their limits hold for checks and canaries together
 	if err != nil {
 		return nil, err
 	}
-	analyser, err := a.analyses(deployer)
+	checker, err := a.checks(sources, deployer)
+	if err != nil {
+		return nil, err
+	}
+	analyser, err := a.analyses(sources, deployer)
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +210,14 @@ func (a *App) pools() ([]engine.Pool, error) {
 			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
 		// On their own, so that nobody's way back waits for other people's deploys.
 		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
-			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}, pipeline.WeighPair{}, pipeline.EndPair{}}},
+			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
+		// They wait for pods, and for calls that may arrive late. A route that never takes its weights is given up.
+		{Name: "pairs", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute, GiveUp: 25 * time.Minute,
+			Actions: []pipeline.Action{pipeline.WeighPair{}, pipeline.EndPair{}}},
 		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
-		// The core waits for a look for ten minutes at most.
-		{Name: "analyse", Executor: analyser, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
+		// The core waits for a look for two to ten minutes.
+		{Name: "analyse", Executor: &ruled{cfg: a.o.Config, next: analyser}, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Measure{}}},
 	}
 	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,

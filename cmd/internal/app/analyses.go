@@ -8,16 +8,10 @@ import (
 )
 
 // analyses makes what looks at canaries.
-func (a *App) analyses(pods analysis.Pods) (*analysis.Executor, error) {
-	known, err := metricsSources(a.o.Config)
-	if err != nil {
-		return nil, err
-	}
+func (a *App) analyses(known map[string]sampler, pods analysis.Pods) (*analysis.Executor, error) {
 	sources := map[string]measured.Sampler{}
 	for name, source := range known {
-		if sampler, ok := any(source).(measured.Sampler); ok {
-			sources[name] = sampler
-		}
+		sources[name] = source
 	}
 	filler, err := spec.NewQueries()
 	if err != nil {

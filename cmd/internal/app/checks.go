@@ -10,11 +10,7 @@ import (
 )
 
 // checks makes what runs the checks of stages.
-func (a *App) checks(jobs check.Jobs) (*check.Executor, error) {
-	known, err := metricsSources(a.o.Config)
-	if err != nil {
-		return nil, err
-	}
+func (a *App) checks(known map[string]sampler, jobs check.Jobs) (*check.Executor, error) {
 	sources := map[string]measured.Source{}
 	for name, source := range known {
 		sources[name] = source.Sampler

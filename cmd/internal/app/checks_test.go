@@ -30,7 +30,11 @@ metrics_sources: [{name: main, prometheus: {url: "`+numbers.URL+`", token: prome
 		t.Fatal(err)
 	}
 	defer a.Close()
-	checker, err := a.checks(nil)
+	sources, err := metricsSources(a.o.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checker, err := a.checks(sources, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,29 +27,37 @@ func (r *ruled) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, 
 			return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Detail: why, Permanent: true, Unchanged: true}
 		}
 	}
-	if source := sourceOf(t); source != "" && !slices.Contains(r.cfg.SourceNames(t.Plan.Project.Path), source) {
-		return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true, Unchanged: true,
-			Detail: fmt.Sprintf("the operator does not let this project ask the metrics source %s any more", source)}
+	for _, source := range sourcesOf(t) {
+		if !slices.Contains(r.cfg.SourceNames(t.Plan.Project.Path), source) {
+			return nil, &pipeline.Failure{Code: pipeline.ReasonNotAllowed, Permanent: true, Unchanged: true,
+				Detail: fmt.Sprintf("the operator does not let this project ask the metrics source %s any more", source)}
+		}
 	}
 	return r.next.Execute(ctx, t)
 }
 
-// sourceOf is the metrics source that a check asks, "" if it asks none.
-func sourceOf(t *pipeline.Task) string {
-	do, ok := t.Effect.Do.(pipeline.RunCheck)
-	if !ok {
-		return ""
-	}
-	def, _ := t.Plan.Stage(do.Stage)
-	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
+// sourcesOf are the metrics sources that a check or a look at a canary asks.
+func sourcesOf(t *pipeline.Task) (sources []string) {
+	stage, _ := pipeline.StageOf(t.Effect.Do)
+	def, _ := t.Plan.Stage(stage)
+	if st := t.Delivery.Stage(stage); st != nil && st.Resolved != nil {
 		def = *st.Resolved
 	}
-	for _, c := range def.Checks {
-		if c.Name == do.Check && c.Metric != nil {
-			return c.Metric.Source
+	switch do := t.Effect.Do.(type) {
+	case pipeline.RunCheck:
+		for _, c := range def.Checks {
+			if c.Name == do.Check && c.Metric != nil {
+				sources = append(sources, c.Metric.Source)
+			}
+		}
+	case pipeline.Measure:
+		if def.Canary != nil {
+			for _, m := range def.Canary.Metrics {
+				sources = append(sources, m.Source)
+			}
 		}
 	}
-	return ""
+	return sources
 }
 
 // touched lists the environments in which the effect starts something new.

@@ -104,6 +104,20 @@ func TestACheckAsksTheSourcesOfThisMoment(t *testing.T) {
 	}
 }
 
+func TestACanaryAsksTheSourcesOfThisMoment(t *testing.T) {
+	for projects, says := range map[string]string{"shop/*": "", "bank/*": "does not let this project ask the metrics source numbers any more"} {
+		cfg := &config.Config{Sources: []config.Source{{Name: "numbers", Projects: []string{projects}}}}
+		plan := &pipeline.Plan{Project: pipeline.Project{Path: "shop/api"}, Stages: []pipeline.Stage{
+			{Name: "canary", Canary: &pipeline.Canary{Metrics: []pipeline.CanaryMetric{{Source: "numbers"}}}},
+		}}
+		next := &deployed{}
+		_, err := (&ruled{cfg: cfg, next: next}).Execute(t.Context(), &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.Measure{Stage: "canary"}}})
+		if (says == "") != (next.n == 1) || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
+			t.Errorf("for %s: got %v, asked %d times", projects, err, next.n)
+		}
+	}
+}
+
 func TestANoticeGoesToChannelsOfThePlanOnly(t *testing.T) {
 	plan := &pipeline.Plan{Channels: []string{"#shop"}, ChannelsHeld: true, Stages: []pipeline.Stage{{Name: "tell", Notify: &pipeline.Notify{Channel: "#shop"}}}}
 	task := &pipeline.Task{Plan: plan, Effect: pipeline.Effect{Do: pipeline.SendNotice{Stage: "tell"}}}

@@ -39,7 +39,9 @@ func (a *App) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := sweepEvery
 		if err := s.once(ctx); err != nil && ctx.Err() == nil {
-			wait = sweepSoon
+			if f, ok := pipeline.AsFailure(err); !ok || !f.Permanent {
+				wait = sweepSoon
+			}
 			a.log.Warn("look for reviews whose merge request has ended", "error", err)
 		}
 		pause(ctx, wait)
@@ -105,7 +107,8 @@ func (s *sweeper) living(ctx context.Context) (map[int64]reviews, error) {
 			}
 			d, err := pipeline.DecodeDelivery(doc.Data)
 			if err != nil {
-				return nil, err
+				s.log.ErrorContext(ctx, "a review is not swept, because it can't be read", "delivery", doc.ID, "error", err)
+				continue
 			}
 			if !d.Review || d.TearDownOf != "" || !d.Closing.At.IsZero() {
 				continue
