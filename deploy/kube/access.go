@@ -89,7 +89,7 @@ func (c *Client) versionAndTime(ctx context.Context) (Condition, error) {
 func (n *Namespace) Exists(ctx context.Context) (exists, known bool, err error) {
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
-	_, err = n.typed.CoreV1().Namespaces().Get(requestCtx, n.namespace, metav1.GetOptions{})
+	_, err = n.typed.core.Namespaces().Get(requestCtx, n.namespace, metav1.GetOptions{})
 	switch {
 	case err == nil:
 		return true, true, nil
@@ -106,7 +106,7 @@ func (n *Namespace) Exists(ctx context.Context) (exists, known bool, err error) 
 func (n *Namespace) Access(ctx context.Context, needs []Need) (missing []Need, err error) {
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
-	review, err := n.typed.AuthorizationV1().SelfSubjectRulesReviews().Create(requestCtx, &authorizationv1.SelfSubjectRulesReview{
+	review, err := n.typed.authorization.SelfSubjectRulesReviews().Create(requestCtx, &authorizationv1.SelfSubjectRulesReview{
 		Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: n.namespace},
 	}, metav1.CreateOptions{})
 	if err != nil {
@@ -131,7 +131,7 @@ func (n *Namespace) Access(ctx context.Context, needs []Need) (missing []Need, e
 func (n *Namespace) refused(ctx context.Context, need Need, verbs []string) (out []string, err error) {
 	resource, sub, _ := strings.Cut(need.Resource, "/")
 	for _, verb := range verbs {
-		review, err := n.typed.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		review, err := n.typed.authorization.SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
 				Namespace: n.namespace, Verb: verb, Group: need.Group, Resource: resource, Subresource: sub,
 			}},

@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
@@ -70,7 +69,7 @@ type Client struct {
 	http    *http.Client
 	server  *url.URL
 	dynamic dynamic.Interface
-	typed   kubernetes.Interface
+	typed   clients
 	names   metadata.Interface // for what is shown by name only
 	cache   discovery.CachedDiscoveryInterfaceWithContext
 	mapper  meta.ResettableRESTMapperWithContext
@@ -142,7 +141,7 @@ func (c *Client) connect(config *rest.Config) error {
 	if c.dynamic, err = dynamic.NewForConfigAndClient(config, c.http); err != nil {
 		return err
 	}
-	if c.typed, err = kubernetes.NewForConfigAndClient(config, c.http); err != nil {
+	if c.typed, err = newClients(config, c.http); err != nil {
 		return err
 	}
 	if c.names, err = metadata.NewForConfigAndClient(config, c.http); err != nil {

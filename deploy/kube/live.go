@@ -2,7 +2,6 @@ package kube
 
 import (
 	"context"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -147,20 +146,6 @@ func (l *lookout) start(ctx context.Context, n *Namespace) {
 		k.changed = l.tell
 		l.run.Go(func() { k.run(ctx, n) })
 	}
-	l.run.Go(func() { l.tidy(ctx) })
-}
-
-// tidy gives back the memory that reading everything for the first time took: a quiet server wouldn't collect it for
-// minutes.
-func (l *lookout) tidy(ctx context.Context) {
-	for _, k := range l.kinds {
-		select {
-		case <-k.settled:
-		case <-ctx.Done():
-			return
-		}
-	}
-	debug.FreeOSMemory()
 }
 
 func (l *lookout) tell() {
@@ -179,7 +164,7 @@ func (l *lookout) tell() {
 func (n *Namespace) kinds() []*followed {
 	const mine = deploy.LabelManagedBy + "=" + deploy.Manager
 	ns := n.namespace
-	core, apps, batch, net := n.typed.CoreV1(), n.typed.AppsV1(), n.typed.BatchV1(), n.typed.NetworkingV1()
+	core, apps, batch, net := n.typed.core, n.typed.apps, n.typed.batch, n.typed.networking
 	routes := schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}
 	return []*followed{
 		follow("Deployment", "deployments.apps", mine, apps.Deployments(ns), &appsv1.Deployment{}),
@@ -188,13 +173,13 @@ func (n *Namespace) kinds() []*followed {
 		follow("ReplicaSet", "replicasets.apps", "", apps.ReplicaSets(ns), &appsv1.ReplicaSet{}),
 		follow("Pod", "pods", "", core.Pods(ns), &corev1.Pod{}),
 		follow("Service", "services", mine, core.Services(ns), &corev1.Service{}),
-		follow("EndpointSlice", "endpointslices.discovery.k8s.io", "", n.typed.DiscoveryV1().EndpointSlices(ns), &discoveryv1.EndpointSlice{}),
+		follow("EndpointSlice", "endpointslices.discovery.k8s.io", "", n.typed.discovery.EndpointSlices(ns), &discoveryv1.EndpointSlice{}),
 		follow("Ingress", "ingresses.networking.k8s.io", mine, net.Ingresses(ns), &networkingv1.Ingress{}),
 		follow("HTTPRoute", routes.GroupResource().String(), mine, plain{n.dynamic.Resource(routes).Namespace(ns)}, &unstructured.Unstructured{}),
 		follow("Job", "jobs.batch", "", batch.Jobs(ns), &batchv1.Job{}),
 		follow("CronJob", "cronjobs.batch", mine, batch.CronJobs(ns), &batchv1.CronJob{}),
-		follow("HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling", mine, n.typed.AutoscalingV2().HorizontalPodAutoscalers(ns), &autoscalingv2.HorizontalPodAutoscaler{}),
-		follow("PodDisruptionBudget", "poddisruptionbudgets.policy", mine, n.typed.PolicyV1().PodDisruptionBudgets(ns), &policyv1.PodDisruptionBudget{}),
+		follow("HorizontalPodAutoscaler", "horizontalpodautoscalers.autoscaling", mine, n.typed.autoscaling.HorizontalPodAutoscalers(ns), &autoscalingv2.HorizontalPodAutoscaler{}),
+		follow("PodDisruptionBudget", "poddisruptionbudgets.policy", mine, n.typed.policy.PodDisruptionBudgets(ns), &policyv1.PodDisruptionBudget{}),
 		follow("ConfigMap", "configmaps", mine, n.names.Resource(corev1.SchemeGroupVersion.WithResource("configmaps")).Namespace(ns), &metav1.PartialObjectMetadata{}),
 		follow("Event", "events", "", warnings{core.Events(ns)}, &corev1.Event{}),
 	}

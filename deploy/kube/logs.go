@@ -21,7 +21,7 @@ func (n *Namespace) LogTail(ctx context.Context, pod, container string, previous
 	tail, limit := int64(lines), int64(maxRead)
 	requestCtx, cancel := context.WithTimeout(ctx, n.timeout)
 	defer cancel()
-	stream, err := n.typed.CoreV1().Pods(n.namespace).GetLogs(pod, &corev1.PodLogOptions{
+	stream, err := n.typed.core.Pods(n.namespace).GetLogs(pod, &corev1.PodLogOptions{
 		Container: container, Previous: previous, TailLines: &tail, LimitBytes: &limit,
 	}).Stream(requestCtx)
 	what := attempt{verb: "get", resource: "pods/log", title: "Pod " + pod, namespace: n.namespace}

@@ -171,6 +171,7 @@ func (a *App) Run(ctx context.Context) error {
 	g.Go(func() error { return a.attendance.run(ctx) })
 	g.Go(func() error { return a.where.correct(ctx) })
 	g.Go(func() error { a.sweep(ctx); return nil })
+	g.Go(func() error { tidy(ctx); return nil })
 	a.serve(ctx, g, a.main, a.server)
 	if a.own != nil {
 		mux := http.NewServeMux()

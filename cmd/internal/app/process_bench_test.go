@@ -22,7 +22,7 @@ import (
 func buildSlipway(b *testing.B) string {
 	b.Helper()
 	path := filepath.Join(b.TempDir(), "slipway")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", path, "gitlab.com/slipway-cd/slipway/cmd/slipway")
+	cmd := exec.Command("go", "build", "-tags", "nomsgpack", "-trimpath", "-ldflags", "-s -w", "-o", path, "gitlab.com/slipway-cd/slipway/cmd/slipway")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
