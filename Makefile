@@ -14,7 +14,8 @@ help: ## Print this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## Build bin/slipway (nomsgpack leaves out 6 MB of a format that gin knows and Slipway doesn't use)
+build: ## Build bin/slipway
+	# nomsgpack leaves out a format that gin knows and Slipway doesn't use: 6 MB
 	CGO_ENABLED=0 go build -tags nomsgpack -trimpath -ldflags '-s -w' -o bin/slipway ./cmd/slipway
 
 .PHONY: demo
