@@ -53,6 +53,6 @@ Try it without installing anything else:   slipway demo`,
 		Version:       version(),
 	}
 	cmd.AddCommand(serveCommand(), demoCommand(), validateCommand(), planCommand(), schemaCommand(), checkCommand(), configCommand(), doctorCommand(), slackCommand(),
-		rollbackCommand(), promoteCommand(), canaryCommand())
+		rollbackCommand(), promoteCommand(), canaryCommand(), apartCommand())
 	return cmd
 }

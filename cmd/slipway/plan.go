@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"gitlab.com/slipway-cd/slipway/cmd/internal/apart"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
@@ -123,7 +124,7 @@ func (p *planned) stage(ctx context.Context, clusters deploy.Clusters, files fs.
 		if !ok {
 			err = errors.New("the cluster can't be asked")
 		} else {
-			changes, err = deploy.Preview(ctx, target, cluster, files, plan, *stage.Deploy, manifest.Limits{})
+			changes, err = deploy.Preview(ctx, target, cluster, files, plan, *stage.Deploy, manifest.Limits{Apart: apart.Kustomize})
 		}
 	}
 	if err != nil {

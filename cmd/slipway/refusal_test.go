@@ -96,3 +96,37 @@ func TestAFailedRollbackLeavesItUnsureWhatRuns(t *testing.T) {
 	r.runs(r.prod, first)
 	r.checkDatabase()
 }
+
+// TestAKustomizationThatTakesAllMemoryFailsAlone: the next delivery goes on as ever.
+func TestAKustomizationThatTakesAllMemoryFailsAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, "sim")
+	r.start()
+	_, first := r.deliver("Open the shop", "open")
+
+	var twice strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&twice, "  - source: {kind: Deployment, name: shop, fieldPath: metadata}\n"+
+			"    targets: [{select: {kind: Deployment}, fieldPaths: [metadata.annotations.x%d], options: {create: true}}]\n", i)
+	}
+	files, err := r.world.Files()
+	r.ok(err)
+	const staging = "deploy/staging/kustomization.yaml"
+	greedy, err := r.world.Change("Copy everything", "", "copies", map[string]string{staging: files[staging] + "\nreplacements:\n" + twice.String()})
+	r.ok(err)
+	r.merge(greedy)
+	r.ok(r.world.AwaitNote(r.within(), greedy, "**The delivery failed**"))
+	if note := plain(r.note(greedy)); !strings.Contains(note, "deploy/staging: takes ") {
+		r.Errorf("the note says\n%s", note)
+	}
+	r.runs(r.prod, first)
+
+	mend, err := r.world.Change("Copy nothing", "", "mended", map[string]string{staging: files[staging]})
+	r.ok(err)
+	sha := r.merge(mend)
+	r.ok(r.world.PressWhenAsked(r.within(), mend, world.SlackAda, "Approve"))
+	r.ok(r.world.AwaitNote(r.within(), mend, "**Delivered**"))
+	r.runs(r.prod, sha)
+	r.checkOnce()
+	r.checkDatabase()
+}

@@ -26,6 +26,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/apart"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
 	"gitlab.com/slipway-cd/slipway/deploy/kube/kubetest"
 	"gitlab.com/slipway-cd/slipway/gitlab/gitlabsim"
@@ -41,7 +42,7 @@ const (
 // TestMain lets the test binary be slipway itself, so that the tests start, stop and
 // kill the real program without building it again.
 func TestMain(m *testing.M) {
-	if os.Getenv(asSlipway) != "" {
+	if os.Getenv(asSlipway) != "" || len(os.Args) == 2 && os.Args[1] == apart.Command {
 		signal.Ignore(syscall.SIGXFSZ) // so that a file that may not grow is an error, as a full disk is
 		main()
 		return

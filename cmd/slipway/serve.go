@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"gitlab.com/slipway-cd/slipway/cmd/internal/apart"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/app"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 )
@@ -32,7 +33,7 @@ func serveCommand() *cobra.Command {
 			}
 			log := logger(cfg.Log, cmd.ErrOrStderr())
 			klog.SetSlogLogger(log) // what client-go says goes where everything else does
-			a, err := app.New(app.Options{Config: cfg, Logger: log, UnknownGrace: grace, LongestPause: pause})
+			a, err := app.New(app.Options{Config: cfg, Logger: log, UnknownGrace: grace, LongestPause: pause, Apart: apart.Kustomize})
 			if err != nil {
 				return err
 			}

@@ -8,9 +8,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
+	"gitlab.com/slipway-cd/slipway/cmd/internal/apart"
 	"gitlab.com/slipway-cd/slipway/pipeline/spec"
 	"gitlab.com/slipway-cd/slipway/store/boltstore"
 )
+
+// apartCommand is how this program has a kustomization built by another process of itself.
+func apartCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: apart.Command, Hidden: true, Args: cobra.NoArgs, Short: "Build the kustomization on standard input, within bounds",
+		RunE: func(cmd *cobra.Command, _ []string) error { return apart.Serve(cmd.InOrStdin(), cmd.OutOrStdout()) },
+	}
+}
 
 func validateCommand() *cobra.Command {
 	return &cobra.Command{

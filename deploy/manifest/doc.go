@@ -5,6 +5,6 @@
 // written by people and values of Secrets are in it, so errors name files, lines, kinds, names and fields, and never
 // show a value.
 //
-// Where to look: render.go (how it goes), plain.go, kustomize.go and helm.go (the sources; helmrun.go runs templates,
+// Where to look: render.go (how it goes), plain.go, kustomize.go (kustomization.go builds) and helm.go (the sources; helmrun.go runs templates,
 // helmguard.go keeps them from running for ever), check.go and kinds.go (what is refused), set.go (the result).
 package manifest

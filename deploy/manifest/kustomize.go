@@ -1,19 +1,17 @@
 package manifest
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/kustomize/api/krusty"
-	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
 
@@ -53,7 +51,7 @@ func Missing(files fs.FS, source Source, limits Limits) ([]string, error) {
 }
 
 // kustomize builds the kustomization of a folder.
-func (r *reader) kustomize(dir string) (_ []Object, err error) {
+func (r *reader) kustomize(dir string) ([]Object, error) {
 	w := &walk{reader: r, seen: map[string]bool{}}
 	if err := w.folder(dir, nil); err != nil {
 		return nil, err
@@ -61,97 +59,42 @@ func (r *reader) kustomize(dir string) (_ []Object, err error) {
 	if len(w.missing) > 0 {
 		return nil, &Error{Origin: Origin{File: dir}, What: fmt.Sprintf("refers to %s, which is neither a file nor a folder with a kustomization at this commit", clip(w.missing[0]))}
 	}
-	memory := filesys.MakeFsInMemory()
+	k := Kustomization{Dir: dir, Files: map[string][]byte{}, Limits: r.limits}
 	for _, folder := range slices.Sorted(maps.Keys(w.seen)) {
-		if err := r.copyTo(memory, folder); err != nil {
+		if err := r.copyTo(k.Files, folder); err != nil {
 			return nil, err
 		}
 	}
-	// The builder is given text that anybody may have written.
-	defer func() {
-		if p := recover(); p != nil {
-			err = &Error{Origin: Origin{File: dir}, What: "makes kustomize crash"}
-		}
-	}()
-	meter := &metered{FileSystem: memory, left: 4 * r.limits.Bytes}
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(meter, path.Join("/", dir))
-	if meter.left < 0 {
-		return nil, &Error{Origin: Origin{File: dir}, What: "loads the same files again and again", Hint: "its folders refer to each other so often that it would become too big"}
+	build := Kustomization.Build
+	if r.limits.Apart != nil && w.grows(k.Files) {
+		build = r.limits.Apart
 	}
+	data, err := build(k)
 	if err != nil {
-		return nil, &Error{Origin: Origin{File: dir}, What: "kustomize: " + kustomizeProblem(err)}
+		return nil, err
 	}
-	if n := built.Size(); n > r.limits.Objects {
-		return nil, &Error{Origin: Origin{File: dir}, What: fmt.Sprintf("renders %d objects, and at most %d are allowed", n, r.limits.Objects)}
+	var built []map[string]any
+	if err := utiljson.Unmarshal(data, &built); err != nil {
+		return nil, &Error{Origin: Origin{File: dir}, What: "renders an object that is not valid"}
 	}
 	var objects []Object
-	for _, resource := range built.Resources() {
-		data, err := resource.MarshalJSON()
-		if err != nil {
-			return nil, &Error{Origin: Origin{File: dir}, What: "renders an object that is not valid"}
-		}
-		var m map[string]any
-		if err := utiljson.Unmarshal(data, &m); err != nil {
-			return nil, &Error{Origin: Origin{File: dir}, What: "renders an object that is not valid"}
-		}
+	for _, m := range built {
 		objects = append(objects, Object{Unstructured: &unstructured.Unstructured{Object: m}, From: Origin{File: dir}})
 	}
 	return objects, nil
 }
 
-// metered bounds what kustomize reads. A few folders that refer to each other many times are loaded millions of times, and
-// nothing could stop that from outside.
-type metered struct {
-	filesys.FileSystem
-	left int64 // bytes
-}
-
-func (m *metered) ReadFile(name string) ([]byte, error) {
-	const least = 512 // bytes that a file counts: to load it takes more than its text
-	if m.left < 0 {
-		return nil, errTooOften
-	}
-	content, err := m.FileSystem.ReadFile(name)
-	if m.left -= max(least, int64(len(content))); err == nil && m.left < 0 {
-		return nil, errTooOften
-	}
-	return content, err
-}
-
-var errTooOften = errors.New("files are loaded too often")
-
-// kustomizeProblem is the builder's message, without the text of files that some of its messages carry.
-func kustomizeProblem(err error) string {
-	line, _, _ := strings.Cut(err.Error(), "\n")
-	if _, field, ok := strings.Cut(line, `unknown field "`); ok {
-		field, _, _ = strings.Cut(field, `"`)
-		return fmt.Sprintf("a kustomization has no field %q", clip(field))
-	}
-	for _, quoting := range []string{"invalid Kustomization", "cannot unmarshal", "yaml: ", "json: ", "invalid patch", "unable to parse"} {
-		if i := strings.Index(line, quoting); i >= 0 {
-			return clip(line[:i]) + quoting
-		}
-	}
-	return clip(line)
-}
-
 // copyTo copies a folder with everything below it, once.
-func (r *reader) copyTo(memory filesys.FileSystem, folder string) error {
+func (r *reader) copyTo(files map[string][]byte, folder string) error {
 	return fs.WalkDir(r.files, folder, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
 			return fmt.Errorf("list %s: %w", folder, err)
 		}
-		if entry.IsDir() || !entry.Type().IsRegular() || memory.Exists("/"+name) {
+		if _, there := files[name]; entry.IsDir() || !entry.Type().IsRegular() || there {
 			return nil
 		}
-		content, err := r.read(name)
-		if err != nil {
-			return err
-		}
-		if err := memory.WriteFile("/"+name, content); err != nil {
-			return fmt.Errorf("copy %s: %w", name, err)
-		}
-		return nil
+		files[name], err = r.read(name)
+		return err
 	})
 }
 
@@ -161,6 +104,10 @@ type walk struct {
 	*reader
 	seen    map[string]bool // folders with a kustomization
 	missing []string
+	// What could make the result grow out of all bounds: replacements or variables, and patches, in place or by their files.
+	copies       bool
+	patches      []string
+	patchedFiles []string
 }
 
 // find returns the name of a folder's kustomization, "" if there is none.
@@ -248,11 +195,55 @@ func (w *walk) field(file, key string, value any, above []string) error {
 			}
 		}
 		return nil
+	case lower == "replacements", lower == "vars":
+		w.copies = true
+	case strings.HasPrefix(lower, "patches"):
+		w.notePatches(path.Dir(file), value)
 	}
 	if remote := findRemote(key, value); remote != "" {
 		return refuse(fmt.Sprintf("%s is not in the repository, and nothing is downloaded", clip(remote)))
 	}
 	return nil
+}
+
+// notePatches notes the patches of a kustomization in a folder.
+func (w *walk) notePatches(dir string, value any) {
+	list, _ := value.([]any)
+	for _, item := range list {
+		fields, _ := item.(map[string]any)
+		for key, v := range fields {
+			text, _ := v.(string)
+			switch strings.ToLower(key) {
+			case "patch":
+				w.patches = append(w.patches, text)
+			case "path":
+				w.patchedFiles = append(w.patchedFiles, path.Join(dir, text))
+			}
+		}
+	}
+}
+
+var (
+	yamlAnchor = regexp.MustCompile(`&[^\s,\[\]{}]`)
+	yamlAlias  = regexp.MustCompile(`\*[^\s,\[\]{}"'*]`)
+)
+
+// grows tells that building may double something again and again: by copying parts of an object into itself, with
+// replacements, variables, or the operation copy of a patch, however that word is written; or by aliases of aliases, which
+// kustomize writes out. It may be wrong about what is harmless.
+func (w *walk) grows(files map[string][]byte) bool {
+	for _, text := range files {
+		if yamlAnchor.Match(text) && yamlAlias.Match(text) {
+			return true
+		}
+	}
+	patches := slices.Clone(w.patches)
+	for _, name := range w.patchedFiles {
+		patches = append(patches, string(files[name]))
+	}
+	return w.copies || slices.ContainsFunc(patches, func(text string) bool {
+		return strings.Contains(text, "copy") || strings.ContainsAny(text, `\!`)
+	})
 }
 
 // reference follows an entry of resources.

@@ -18,6 +18,8 @@ type Limits struct {
 	Objects int   // default 500
 	// Time is how long the templates of a chart may take; default 15 s.
 	Time time.Duration
+	// Apart builds a kustomization that may take any amount of memory where that harms nobody; nil builds it here.
+	Apart func(Kustomization) ([]byte, error) `json:"-"`
 }
 
 func (l Limits) withDefaults() Limits {

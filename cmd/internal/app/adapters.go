@@ -11,6 +11,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/pipeline"
 	"gitlab.com/slipway-cd/slipway/pipeline/engine"
@@ -173,7 +174,7 @@ func (a *App) pools() ([]engine.Pool, error) {
 		return nil, err
 	}
 	deployer, err := deploy.New(deploy.Options{
-		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log, Registry: registries,
+		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log, Registry: registries, Limits: manifest.Limits{Apart: a.o.Apart},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)

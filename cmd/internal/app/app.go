@@ -16,6 +16,7 @@ import (
 	"gitlab.com/slipway-cd/slipway/chatops/slack"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/config"
 	"gitlab.com/slipway-cd/slipway/deploy"
+	"gitlab.com/slipway-cd/slipway/deploy/manifest"
 	"gitlab.com/slipway-cd/slipway/gitlab"
 	"gitlab.com/slipway-cd/slipway/handlers"
 	"gitlab.com/slipway-cd/slipway/handlers/web"
@@ -40,6 +41,8 @@ type Options struct {
 	UnknownGrace time.Duration
 	// LongestPause is the engine's; for tests.
 	LongestPause time.Duration
+	// Apart builds what may take any amount of memory; nil lets this process do it.
+	Apart func(manifest.Kustomization) ([]byte, error)
 }
 
 // App is one running Slipway.

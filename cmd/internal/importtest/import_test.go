@@ -53,6 +53,7 @@ var ours = map[string][]string{
 	"deploy/kube/kubetest/build":     {"deploy/kube/kubetest/binary"},
 	"handlers":                       {},
 	"handlers/web":                   {"pipeline", "pipeline/canary", "pipeline/canary/chart"},
+	"cmd/internal/apart":             {"deploy/manifest"},
 	"cmd/internal/config":            {"pipeline", "pipeline/canary", "pipeline/policy"},
 	"cmd/internal/doctor":            {"cmd/internal/config", "deploy/kube", "deploy/metrics", "gitlab", "pipeline", "pipeline/policy", "store"},
 	"cmd/internal/importtest":        {},
