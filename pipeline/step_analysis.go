@@ -66,6 +66,24 @@ func (a *Analysis) window(c *Canary, now time.Time) (from, to time.Time) {
 	return from, to
 }
 
+// PlannedLook is a look as it is planned. It is made at the end of the time that it is about.
+type PlannedLook struct {
+	Number   int // from 1
+	From, To time.Time
+}
+
+// PlannedLooks are the looks of a canary whose warm-up ended at began. One that judges a time that has been makes one, of
+// that time.
+func (c *Canary) PlannedLooks(began time.Time) []PlannedLook {
+	a := Analysis{Began: began, Looks: c.Looks()}
+	looks := make([]PlannedLook, a.Looks)
+	for i := range looks {
+		from, to := a.window(c, a.lookTime(c, i+1))
+		looks[i] = PlannedLook{Number: i + 1, From: from, To: to}
+	}
+	return looks
+}
+
 // sampled judges what a look got.
 func (s *stepper) sampled(e Sampled) {
 	st := s.current(e.Stage, e.Attempt)

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"gitlab.com/slipway-cd/slipway/deploy/metrics"
 	"gitlab.com/slipway-cd/slipway/pipeline"
-	"gitlab.com/slipway-cd/slipway/pipeline/canary"
 )
 
 const (
@@ -52,14 +50,17 @@ type Options struct {
 }
 
 // Executor carries out Measure.
-type Executor struct{ o Options }
+type Executor struct {
+	o Options
+	asker
+}
 
 // New checks the options.
 func New(o Options) (*Executor, error) {
 	if o.Queries == nil || o.Pods == nil || o.Blobs == nil {
 		return nil, errors.New("analysis: queries, pods and blobs must be given")
 	}
-	return &Executor{o}, nil
+	return &Executor{o, asker{o.Sources, o.Queries}}, nil
 }
 
 // Execute makes one look. Making it again after an unknown outcome does no harm: it only looks. A *pipeline.Failure with
@@ -95,16 +96,16 @@ func (e *Executor) look(ctx context.Context, t *pipeline.Task, do pipeline.Measu
 			return out, nil
 		}
 	}
-	questions, err := e.questions(t, do, c, tracksOf(t, c, pair))
+	look := pipeline.PlannedLook{Number: do.Look, From: do.From, To: do.To}
+	answers, err := e.ask(ctx, t.Plan, c, look.From, look.To, tracksOf(t, c, pair))
 	if err != nil {
 		return out, err
 	}
-	if err := e.ask(ctx, questions); err != nil {
+	var m pipeline.Measurement
+	if out.Metrics, m, err = gather(c, look, t.Delivery.Stage(do.Stage).Analysis.Looks, answers); err != nil {
 		return out, err
 	}
-	var series []pipeline.Series
-	out.Metrics, series = gather(c, questions)
-	out.Samples, err = e.keep(ctx, t, do, c, out.Metrics, series)
+	out.Samples, err = e.keep(ctx, do.Stage, m)
 	return out, err
 }
 
@@ -146,19 +147,14 @@ const (
 )
 
 // keep stores what the look was made of, for people.
-func (e *Executor) keep(ctx context.Context, t *pipeline.Task, do pipeline.Measure, c *pipeline.Canary, samples []canary.Metric, series []pipeline.Series) (string, error) {
-	request, ok := c.Request(samples)
-	if !ok {
-		return "", refusal(pipeline.ReasonOther, "the samples are of other metrics than the stage's", nil)
-	}
-	request.Look, request.Looks = do.Look, t.Delivery.Stage(do.Stage).Analysis.Looks
-	data, err := json.Marshal(pipeline.Measurement{Request: request, From: do.From, To: do.To, Series: series})
+func (e *Executor) keep(ctx context.Context, stage string, m pipeline.Measurement) (string, error) {
+	data, err := json.Marshal(m)
 	if err != nil {
-		return "", fmt.Errorf("encode the samples of %s: %w", do.Stage, err)
+		return "", fmt.Errorf("encode the samples of %s: %w", stage, err)
 	}
 	ref, err := e.o.Blobs.PutBlob(ctx, data)
 	if err != nil {
-		return "", fmt.Errorf("keep the samples of %s: %w", do.Stage, err)
+		return "", fmt.Errorf("keep the samples of %s: %w", stage, err)
 	}
 	return ref, nil
 }
@@ -175,21 +171,4 @@ func clip(text string) string {
 		return text
 	}
 	return string(runes[:maxDetail-1]) + "…"
-}
-
-// wholeSteps is the part of a time that is made of whole steps, which begin at the same moments for everybody. It may be
-// empty.
-func wholeSteps(from, to time.Time, step time.Duration) (start, end time.Time) {
-	whole := func(at time.Time) time.Time { // steps begin with Unix time, as most systems have it
-		since := at.Sub(time.Unix(0, 0))
-		return time.Unix(0, 0).UTC().Add(since.Truncate(step))
-	}
-	start, end = whole(from), whole(to)
-	if start.Before(from) {
-		start = start.Add(step)
-	}
-	if end.Before(start) {
-		end = start
-	}
-	return start, end
 }

@@ -30,8 +30,9 @@ import (
 type double struct {
 	mu     sync.Mutex
 	asked  []string
-	status int                                     // of the refusals of all queries, 0 if there are none
-	value  func(query string, i int) (string, int) // of the sample i, "" for none; and how many series there are
+	status int // of the refusals of all queries, 0 if there are none
+	// value is the sample i, which is measured at a time, "" for none; and how many series there are.
+	value func(query string, i int, at time.Time) (string, int)
 }
 
 func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -53,10 +54,10 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	series := []string{}
-	for n := 0; n == 0 || n < seriesOf(d.value(query, 0)); n++ {
+	for n := 0; n == 0 || n < seriesOf(d.value(query, 0, time.Unix(start, 0).UTC())); n++ {
 		var values []string
 		for at, i := start, 0; at <= end; at, i = at+step, i+1 {
-			if v, _ := d.value(query, i); v != "" {
+			if v, _ := d.value(query, i, time.Unix(at, 0).UTC()); v != "" {
 				values = append(values, fmt.Sprintf(`[%d, "%s"]`, at, v))
 			}
 		}
@@ -115,7 +116,7 @@ type scene struct {
 
 func newScene() *scene {
 	s := &scene{blobs: blobs{}}
-	s.value = func(query string, i int) (string, int) {
+	s.value = func(query string, i int, _ time.Time) (string, int) {
 		if i == 2 {
 			return "", 1
 		}
@@ -153,10 +154,11 @@ func metric(name, query, total string) pipeline.CanaryMetric {
 	return m
 }
 
-func (s *scene) look(t *testing.T) (pipeline.Sampled, error) {
+// asks are the sources and the queries, until the test ends.
+func (s *scene) asks(t *testing.T) (map[string]metrics.Sampler, queries) {
 	t.Helper()
 	server := httptest.NewServer(&s.double)
-	defer server.Close()
+	t.Cleanup(server.Close)
 	source, err := prometheus.New(prometheus.Options{URL: server.URL, Page: "https://prometheus.example.com", Limits: wire.Limits{Tries: 1, PerSecond: 10_000}})
 	if err != nil {
 		t.Fatal(err)
@@ -165,10 +167,22 @@ func (s *scene) look(t *testing.T) (pipeline.Sampled, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := analysis.New(analysis.Options{Sources: map[string]metrics.Sampler{"prometheus": source}, Queries: queries{q}, Pods: s.pods, Blobs: s.blobs})
+	return map[string]metrics.Sampler{"prometheus": source}, queries{q}
+}
+
+func (s *scene) executor(t *testing.T) *analysis.Executor {
+	t.Helper()
+	sources, q := s.asks(t)
+	e, err := analysis.New(analysis.Options{Sources: sources, Queries: q, Pods: s.pods, Blobs: s.blobs})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e
+}
+
+func (s *scene) look(t *testing.T) (pipeline.Sampled, error) {
+	t.Helper()
+	e := s.executor(t)
 	out, err := e.Execute(t.Context(), s.task)
 	sampled, ok := out.(pipeline.Sampled)
 	if err == nil && !ok {
@@ -275,7 +289,7 @@ func TestATimeThatHasBeenIsAskedForWithoutAPair(t *testing.T) {
 
 func TestWhereNothingIsMeasuredSamplesAreMissing(t *testing.T) {
 	s := newScene()
-	s.value = func(string, int) (string, int) { return "", 0 }
+	s.value = func(string, int, time.Time) (string, int) { return "", 0 }
 	got, err := s.look(t)
 	missing := canary.Number(math.NaN())
 	if err != nil || !same(got.Metrics[0].Canary, missing, missing, missing, missing) {
@@ -318,7 +332,7 @@ func TestALookThatGetsNothingSaysWhy(t *testing.T) {
 		{"a query that is wrong", func(s *scene) { s.status = 400 },
 			pipeline.Failure{Code: pipeline.ReasonMeasure, Detail: "no function rat", Permanent: true}},
 		{"a query that gives two series", func(s *scene) {
-			s.value = func(string, int) (string, int) { return "1", 2 }
+			s.value = func(string, int, time.Time) (string, int) { return "1", 2 }
 		}, pipeline.Failure{Code: pipeline.ReasonMeasure, Detail: "2 numbers, and one is needed", Permanent: true}},
 		{"a source that is not there any more", func(s *scene) { s.canary.Metrics[1].Source = "datadog" },
 			pipeline.Failure{Code: pipeline.ReasonMeasure, Detail: "metric errors: there is no metrics source datadog: there are prometheus", Permanent: true}},
