@@ -28,8 +28,8 @@ const (
 // past tells that a time that has been is judged, without pods.
 func (k *Canary) past() bool { return k.From != "" || k.To != "" }
 
-// lifetime is how long the canary is judged, or how long ago time that has been is.
-func (k *Canary) lifetime() time.Duration {
+// Span is how long the canary is judged, or how long the time is that has been.
+func (k *Canary) Span() time.Duration {
 	switch {
 	case k.past():
 		return k.To.Time().Sub(k.From.Time())
@@ -42,7 +42,7 @@ func (k *Canary) lifetime() time.Duration {
 // interval is the time between two looks.
 func (k *Canary) interval() time.Duration {
 	if k.Interval == "" {
-		return min(canaryInterval, k.lifetime())
+		return min(canaryInterval, k.Span())
 	}
 	return k.Interval.Span()
 }
@@ -50,15 +50,15 @@ func (k *Canary) interval() time.Duration {
 // window is the longest time of which one look judges the samples.
 func (k *Canary) window() time.Duration {
 	if k.Lookback != "" && !k.past() {
-		return min(k.Lookback.Span(), k.lifetime())
+		return min(k.Lookback.Span(), k.Span())
 	}
-	return k.lifetime()
+	return k.Span()
 }
 
 // longestStep is the longest time between two samples with which the first look has one.
 func (k *Canary) longestStep() time.Duration {
 	if k.past() {
-		return k.lifetime() / 2
+		return k.Span() / 2
 	}
 	return min(k.interval(), k.window()) / 2
 }
@@ -81,7 +81,7 @@ func (k *Canary) looks() int {
 	if k.past() || k.interval() <= 0 {
 		return 1
 	}
-	return int((k.lifetime() + k.interval() - 1) / k.interval())
+	return int((k.Span() + k.interval() - 1) / k.interval())
 }
 
 // checkCanary refuses what does not go together in a canary.
@@ -123,7 +123,7 @@ func (c *checker) checkCanaryTimes(path string, k *Canary) {
 		c.checkPast(path, k)
 		return
 	}
-	lifetime, interval := k.lifetime(), k.interval()
+	lifetime, interval := k.Span(), k.interval()
 	switch {
 	case lifetime <= 0 || interval <= 0: // was said
 	case lifetime > maxCanaryLifetime:

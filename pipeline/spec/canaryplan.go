@@ -30,7 +30,7 @@ func (c *compiler) canary(at string, k *Canary) *pipeline.Canary {
 	if k.past() {
 		out.From, out.To, out.Instances = k.From.Time(), k.To.Time(), 0
 	} else {
-		out.Interval, out.Lifetime, out.Lookback = k.interval(), k.lifetime(), k.Lookback.Span()
+		out.Interval, out.Lifetime, out.Lookback = k.interval(), k.Span(), k.Lookback.Span()
 	}
 	for _, w := range k.Weights {
 		out.Weights = append(out.Weights, w.Number())
@@ -204,7 +204,11 @@ func (c *compiler) operatorsQuery(at, text string) string {
 		}
 	}
 	if !c.skipped {
-		c.add(at+".use", "the operator's metric cannot be used: "+flaws[0].what, "an operator has to mend it")
+		hint := "an operator has to mend it"
+		if c.op == nil { // nobody delivers, and not everything is known
+			hint = ""
+		}
+		c.add(at+".use", "the operator's metric cannot be used: "+flaws[0].what, hint)
 	}
 	return text
 }

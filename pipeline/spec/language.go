@@ -32,6 +32,7 @@ type expression struct {
 	// dynamic: it asks for earlier stages; uses are those that it names.
 	dynamic bool
 	uses    []use
+	names   []string // of the variables that it asks for
 	// tracks: it asks for the track of a canary; trackAt is where, in characters.
 	tracks  bool
 	trackAt int
@@ -114,8 +115,9 @@ func (l *language) compile(text string) (e *expression, f *flaw) {
 func (e *expression) findUses(checked *cel.Ast) {
 	tree := checked.NativeRep()
 	celast.PreOrderVisit(tree.Expr(), celast.NewExprVisitor(func(x celast.Expr) {
-		if x.Kind() == celast.IdentKind && x.AsIdent() == "stages" {
-			e.dynamic = true
+		if x.Kind() == celast.IdentKind {
+			e.names = append(e.names, x.AsIdent())
+			e.dynamic = e.dynamic || x.AsIdent() == "stages"
 		}
 		if x.Kind() == celast.IdentKind && slices.Contains(trackVariables(), x.AsIdent()) && !e.tracks {
 			e.tracks, e.trackAt = true, exprOffset(e.text, tree, x.ID())

@@ -44,6 +44,8 @@ func (t *template) fillQuery(vars map[string]any, later bool) (string, *flaw) {
 		switch {
 		case p.expr == nil:
 			b.WriteString(p.text)
+		case p.expr.unknown(vars) != "":
+			return "", &flaw{p.offset, fmt.Sprintf("%s asks for %s, which is not known here", quote(p.expr.text), p.expr.unknown(vars)), ""}
 		case p.expr.tracks && later:
 			b.WriteString(opening + " " + p.expr.text + " " + closing)
 		default:
@@ -63,6 +65,25 @@ func (t *template) fillQuery(vars map[string]any, later bool) (string, *flaw) {
 	}
 	return b.String(), nil
 }
+
+// unknown is one of the variables that the expression asks for and that nobody has told, "" if there is none. A delivery
+// knows all; tools that work without one do not.
+func (e *expression) unknown(vars map[string]any) string {
+	for _, name := range e.names {
+		if _, told := vars[name]; !told && slices.Contains([]string{"commit", "merge_request", "project"}, name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// asks tells that the text asks for a variable.
+func (t *template) asks(name string) bool {
+	return slices.ContainsFunc(t.parts, func(p part) bool { return p.expr != nil && slices.Contains(p.expr.names, name) })
+}
+
+// ErrNoVersion says that a query asks for the version or the release of a track, of which it is not known.
+var ErrNoVersion = errors.New("is not known")
 
 // Queries fills in the queries of canaries, when they are asked.
 type Queries struct{ lang *language }
@@ -90,6 +111,11 @@ func (q *Queries) Fill(plan *pipeline.Plan, query string, tracks ...Track) ([]st
 	vars["application"] = plan.Application
 	var all []string
 	for _, track := range tracks {
+		for _, of := range []struct{ name, value string }{{varVersion, track.Version}, {varRelease, track.Release}} {
+			if of.value == "" && t.asks(of.name) {
+				return nil, fmt.Errorf("the %s of the %s %w", of.name, track.Name, ErrNoVersion)
+			}
+		}
 		vars[varTrack], vars[varVersion], vars[varRelease] = track.Name, track.Version, track.Release
 		filled, f := t.fillQuery(vars, false)
 		if f != nil {
