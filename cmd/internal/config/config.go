@@ -136,6 +136,12 @@ func LoadPlaces(file string, getenv func(string) (string, bool)) (*Config, error
 	return load(file, getenv, parsePlaces)
 }
 
+// LoadSources reads of the file only what says how metrics sources are asked, and what pipeline files may use of them by
+// name. It needs no secrets but theirs, and a file that has nothing else is enough.
+func LoadSources(file string, getenv func(string) (string, bool)) (*Config, error) {
+	return load(file, getenv, parseSources)
+}
+
 func load(file string, getenv func(string) (string, bool), parse func([]byte, func(string) (string, bool)) (*Config, error)) (*Config, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -159,9 +165,9 @@ func load(file string, getenv func(string) (string, bool), parse func([]byte, fu
 }
 
 func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, error) {
-	var all Config
-	if err := yaml.UnmarshalWithOptions(data, &all, yaml.DisallowUnknownField()); err != nil {
-		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
+	all, err := decode(data)
+	if err != nil {
+		return nil, err
 	}
 	c := Config{Clusters: all.Clusters, Environments: all.Environments, Triggers: all.Triggers, Jobs: all.Jobs}
 	for _, s := range all.Sources { // pipeline files name them
@@ -171,33 +177,60 @@ func parsePlaces(data []byte, getenv func(string) (string, bool)) (*Config, erro
 	if all.Slack != nil {
 		c.Slack = &Slack{Channel: all.Slack.Channel, Channels: all.Slack.Channels}
 	}
-	if err := expand(&c, getenv); err != nil {
+	if err := c.complete(getenv); err != nil {
 		return nil, err
 	}
-	if err := c.readSecrets(); err != nil {
-		return nil, err
-	}
-	c.setDefaults()
 	if err := c.checkTemplates(); err != nil {
 		return nil, err
 	}
 	return &c, c.checkPlaces()
 }
 
+func parseSources(data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	all, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	c := Config{Sources: all.Sources, MetricTemplates: all.MetricTemplates}
+	if err := c.complete(getenv); err != nil {
+		return nil, err
+	}
+	if err := c.checkSources(); err != nil {
+		return nil, err
+	}
+	return &c, c.checkTemplates()
+}
+
 // Parse is Load for a file's content.
 func Parse(data []byte, getenv func(string) (string, bool)) (*Config, error) {
+	c, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.complete(getenv); err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+func decode(data []byte) (*Config, error) {
 	var c Config
 	if err := yaml.UnmarshalWithOptions(data, &c, yaml.DisallowUnknownField()); err != nil {
 		return nil, fmt.Errorf("%s", yaml.FormatError(err, false, false)) // the source line would show secrets
 	}
-	if err := expand(&c, getenv); err != nil {
-		return nil, err
+	return &c, nil
+}
+
+// complete fills in what stands elsewhere: environment variables, secrets in files, and defaults.
+func (c *Config) complete(getenv func(string) (string, bool)) error {
+	if err := expand(c, getenv); err != nil {
+		return err
 	}
 	if err := c.readSecrets(); err != nil {
-		return nil, err
+		return err
 	}
 	c.setDefaults()
-	return &c, c.check()
+	return nil
 }
 
 func (c *Config) setDefaults() {

@@ -93,3 +93,43 @@ func TestRefusalsOfSources(t *testing.T) {
 		}
 	}
 }
+
+// Whoever judges a canary again has no server: its metrics sources are enough, and what else is there needs no secrets.
+func TestSourcesCanBeReadAlone(t *testing.T) {
+	read := func(text string) (*Config, error) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "slipway.yml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return LoadSources(file, env)
+	}
+	const sources = `metrics_sources: [{name: main, projects: [shop/*], per_second: 2, prometheus: {url: "http://prometheus:9090", token: "${GITLAB_TOKEN}"}}]` + "\n"
+	const templates = `metric_templates: {http-errors: {source: main, query: 'errors{t="${{ track }}"}', total: requests}}` + "\n"
+	const server = `gitlab: {url: "https://gitlab.example.com", token: "${NOT_SET}", secret_tokens_file: /does/not/exist}` + "\n" +
+		`clusters: [{name: far, agent: {kas: "https://kas.example.com", id: 1, token_file: /does/not/exist}}]` + "\n"
+	for _, text := range []string{sources + templates, server + sources + templates} {
+		c, err := read(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if token, _ := env("GITLAB_TOKEN"); len(c.Sources) != 1 || c.Sources[0].Prometheus.Token.Reveal() != token || c.Sources[0].Projects[0] != "shop/*" {
+			t.Errorf("%s: the source is %+v", text, c.Sources)
+		}
+		if c.MetricTemplates["http-errors"].Kind != "count" || len(c.Clusters) > 0 || c.GitLab.Token != "" {
+			t.Errorf("%s: got %+v", text, c)
+		}
+	}
+	for text, want := range map[string]string{
+		strings.Replace(sources, "GITLAB_TOKEN", "NOT_SET", 1):   "metrics_sources[0].prometheus.token: the environment variable NOT_SET is not set",
+		strings.Replace(sources, "http://", "", 1):               ".prometheus.url",
+		sources + strings.Replace(templates, "main", "other", 1): `there is no metrics source "other"`,
+		sources + "metrics_source: []\n":                         "metrics_source",
+		strings.Replace(sources, "per_second", "per_minute", 1):  "per_minute",
+	} {
+		if _, err := read(text); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "glpat-secret") {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}
