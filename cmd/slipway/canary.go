@@ -34,22 +34,43 @@ func canaryCommand() *cobra.Command {
 }
 
 func canaryJudgeCommand() *cobra.Command {
-	var lines bool
+	var lines, trace bool
+	var again tracing
+	var ofTrace []string // flags
 	cmd := &cobra.Command{
 		Use:   "judge FILE",
-		Short: "Judge the samples in a JSON file (- is standard input); exit 0 pass, 1 fail, 3 neither",
+		Short: "Judge the samples in a JSON file, or a time that has been; exit 0 pass, 1 fail, 3 neither",
 		Long: `Judge reads one look at the samples of a canary and its baseline as JSON, and prints
-what the judge says of them as JSON. docs/canary.md has both forms.
+what the judge says of them as JSON. docs/canary.md has both forms. - is standard input.
 
 It ends with 0 if the canary passes, 1 if it fails, 3 if it is marginal or there is
 too little to say, and 2 if the input is bad.
 
 With --lines each line of the file is a request of its own, and is answered by one
 line; a line that is no sound request is answered by {"error": "..."}. It ends with
-0 if all lines were answered by a report, and 2 if one was not.`,
+0 if all lines were answered by a report, and 2 if one was not.
+
+With --trace the file is a pipeline file. Judge asks the operator's metrics sources
+about a time that has been, and judges it as the canary stage would have: look by
+look, until one fails or the last is made. It prints the report of that look, with
+all looks and what was asked for besides. It deploys nothing and needs no cluster.
+It ends as above, and with 2 if a source can't be asked or refuses a query.
+
+  slipway canary judge --trace .slipway.yml --from 2026-11-20T10:00:00Z`,
 		Args: func(cmd *cobra.Command, args []string) error { return unread(cmd, cobra.ExactArgs(1)(cmd, args)) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signal.Reset(os.Interrupt, syscall.SIGTERM) // nothing is to be put in order; a read that waits would hold it up
+			if trace && lines {
+				return unread(cmd, errors.New("--trace and --lines exclude each other"))
+			}
+			if trace {
+				return unread(cmd, again.run(cmd, args[0]))
+			}
+			for _, name := range ofTrace {
+				if cmd.Flags().Changed(name) {
+					return unread(cmd, fmt.Errorf("--%s is for --trace", name))
+				}
+			}
 			in := cmd.InOrStdin()
 			if args[0] != "-" {
 				file, err := os.Open(args[0])
@@ -67,6 +88,8 @@ line; a line that is no sound request is answered by {"error": "..."}. It ends w
 	}
 	cmd.SetFlagErrorFunc(unread)
 	cmd.Flags().BoolVar(&lines, "lines", false, "each line is a request, and is answered by a line")
+	cmd.Flags().BoolVar(&trace, "trace", false, "the file is a pipeline file, and a time that has been is judged again")
+	ofTrace = again.flags(cmd)
 	return cmd
 }
 
@@ -90,13 +113,18 @@ func judgeOne(in io.Reader, out io.Writer) error {
 		return fmt.Errorf("the request is not sound: %w", err)
 	}
 	report := canary.Judge(req)
+	return printReport(out, report, report.Verdict)
+}
+
+// printReport prints a report and ends as its verdict is.
+func printReport(out io.Writer, report any, verdict canary.Verdict) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(report); err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
-	switch report.Verdict {
+	switch verdict {
 	case canary.Pass:
 		return nil
 	case canary.Fail:
@@ -104,7 +132,7 @@ func judgeOne(in io.Reader, out io.Writer) error {
 	case canary.Marginal, canary.Inconclusive:
 		return &exitError{canaryGrey}
 	}
-	return fmt.Errorf("the verdict %q is not known", report.Verdict)
+	return fmt.Errorf("the verdict %q is not known", verdict)
 }
 
 // judgeLines answers each line as soon as it is there, so that a program can wait for an answer before it writes the

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -255,6 +256,8 @@ func TestExamplesOfTheCanaryJudgeAreTrue(t *testing.T) {
 		want, code := text, 0
 		var args []string
 		switch words := strings.Fields(language); {
+		case len(words) > 1 && words[1] == "trace": // of the test below
+			continue
 		case language == "json request" || language == "json lines" || language == "json kayenta":
 			input, kind = text, words[1]
 			continue
@@ -279,6 +282,35 @@ func TestExamplesOfTheCanaryJudgeAreTrue(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]int{"request": 1, "lines": 1, "kayenta": 1}, seen); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestTheExampleOfATraceIsTrue lets a Prometheus have measured what docs/canary.md says, and runs its command on its files.
+func TestTheExampleOfATraceIsTrue(t *testing.T) {
+	t.Parallel()
+	blocks := map[string]string{}
+	for _, m := range example.FindAllStringSubmatch(page(t, "docs/canary.md"), -1) {
+		blocks[m[1]] = m[2]
+	}
+	value := shop(20)
+	m := newMeasured(t, func(query string, begin time.Time) float64 {
+		if strings.Contains(query, "code=") {
+			return value("errors "+query, begin)
+		}
+		return value("requests", begin)
+	})
+	const address, secret = "https://prometheus.example.com", "/run/secrets/prometheus-token"
+	sources := blocks["yaml trace sources"]
+	if !strings.Contains(sources, address) || !strings.Contains(sources, secret) {
+		t.Fatalf("the sources are\n%s", sources)
+	}
+	sources = strings.NewReplacer(address, m.url, secret, write(t, "token", sourceToken)).Replace(sources)
+	files := strings.NewReplacer("sources.yml", write(t, "sources.yml", sources), ".slipway.yml", write(t, ".slipway.yml", blocks["yaml trace file"]))
+	command := strings.Fields(files.Replace(blocks["sh trace"]))
+	out, code := slipway(t, "", command[1:]...)
+	out = strings.ReplaceAll(out, m.url, address)
+	if want := blocks["json trace 1"]; code != 1 || compact(t, out) != compact(t, want) {
+		t.Errorf("exit %d and\n%s\nthe page says exit 1 and\n%s", code, out, want)
 	}
 }
 

@@ -160,19 +160,13 @@ func (p *planned) compile(ctx context.Context, cfg *config.Config, files fs.FS) 
 	if err != nil {
 		return nil, fmt.Errorf("read the pipeline file: %w", err)
 	}
-	sha := cmp.Or(p.sha, p.git(ctx, "rev-parse", "HEAD"))
+	sha := cmp.Or(p.sha, git(ctx, p.dir, "rev-parse", "HEAD"))
 	if sha == "" {
 		return nil, errors.New("which commit is delivered? git doesn't tell here; say it with --ref-sha")
 	}
-	title := p.git(ctx, "log", "-1", "--format=%s", sha)
-	in := spec.Input{
-		Project: pipeline.Project{Path: p.project, DefaultBranch: p.into},
-		Commit: pipeline.Commit{
-			SHA: sha, ShortSHA: pipeline.Short(sha), Ref: p.into, Title: title,
-			Author: p.git(ctx, "log", "-1", "--format=%an", sha), AuthorEmail: p.git(ctx, "log", "-1", "--format=%ae", sha),
-		},
-		MergeRequest: pipeline.MergeRequest{IID: p.review, Title: title, TargetBranch: p.into, SourceBranch: p.git(ctx, "rev-parse", "--abbrev-ref", "HEAD")},
-	}
+	in := spec.Input{Project: pipeline.Project{Path: p.project, DefaultBranch: p.into}, Commit: commit(ctx, p.dir, sha)}
+	in.Commit.Ref = p.into
+	in.MergeRequest = pipeline.MergeRequest{IID: p.review, Title: in.Commit.Title, TargetBranch: p.into, SourceBranch: git(ctx, p.dir, "rev-parse", "--abbrev-ref", "HEAD")}
 	file, problems := spec.Parse(spec.FileName, data)
 	var plan *pipeline.Plan
 	compile := spec.Compile
@@ -194,9 +188,17 @@ func (p *planned) compile(ctx context.Context, cfg *config.Config, files fs.FS) 
 	return plan, nil
 }
 
-// git asks git about the working copy. "" is no answer.
-func (p *planned) git(ctx context.Context, args ...string) string {
-	out, err := exec.CommandContext(ctx, "git", append([]string{"-C", p.dir}, args...)...).Output() //nolint:gosec // no shell, and the caller's own words
+// commit is what git knows of a commit in a working copy.
+func commit(ctx context.Context, dir, sha string) pipeline.Commit {
+	return pipeline.Commit{
+		SHA: sha, ShortSHA: pipeline.Short(sha), Title: git(ctx, dir, "log", "-1", "--format=%s", sha),
+		Author: git(ctx, dir, "log", "-1", "--format=%an", sha), AuthorEmail: git(ctx, dir, "log", "-1", "--format=%ae", sha),
+	}
+}
+
+// git asks git about a working copy. "" is no answer.
+func git(ctx context.Context, dir string, args ...string) string {
+	out, err := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...).Output() //nolint:gosec // no shell, and the caller's own words
 	if err != nil {
 		return ""
 	}
