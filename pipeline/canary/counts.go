@@ -68,6 +68,10 @@ func sideOf(m Metric, count, total []Number) side {
 
 func absent(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
+func (s side) until(at int) side { return side{s.count[:at], s.total[:at]} }
+
+func (s side) from(at int) side { return side{s.count[at:], s.total[at:]} }
+
 func (s side) rates() []float64 {
 	out := make([]float64, len(s.count))
 	for i := range out {
@@ -144,15 +148,20 @@ func (c counts) compared() ([]view, float64) {
 		chance = max(chance, p.chance())
 		views = append(views, view{p, size})
 	}
-	return views, max(chance, thinned(binomial(y, x+y, m/(n+m)), c.excess()))
+	return views, max(chance, thinned(binomial(y, x+y, m/(n+m)), c.excess(views[0].jump)))
 }
 
 // excess is how many times larger the variance of the sums may be than that of counts that come independently. Counts of
 // a side that vary more than they should may have a rate that wanders; those that vary less resemble their neighbours.
-// The fewer steps there are, the less can be told of how slowly that goes.
-func (c counts) excess() float64 {
+// The fewer steps there are, the less can be told of how slowly that goes. A canary that plainly jumps has a rate before
+// and one after that.
+func (c counts) excess(j jump) float64 {
+	parts := []side{c.baseline, c.canary}
+	if j.plain() {
+		parts = []side{c.baseline, c.canary.until(j.at), c.canary.from(j.at)}
+	}
 	squares, expected, steps := 0.0, 0.0, 0.0
-	for _, s := range []side{c.baseline, c.canary} {
+	for _, s := range parts {
 		x, n := s.sums()
 		for i := range s.count {
 			off := s.count[i] - x/n*s.total[i]
@@ -233,20 +242,34 @@ func (p plan) counts(m Metric, c counts) MetricReport {
 func (c counts) change(level float64) shiftFound {
 	x, n := c.baseline.sums()
 	y, m := c.canary.sums()
+	perStep := m / float64(len(c.canary.count))
 	views, chance := c.compared()
-	ch := shiftFound{from: x / n, to: y / m, sure: chance <= level, drifts: views[0].drifts()}
+	ch := shiftFound{from: x / n, sure: chance <= level, drifts: views[0].drifts()}
+	jump := views[0].jump
+	if ch.sure && jump.made() {
+		ch.jump = jump.at + 1
+		y, m = c.canary.from(jump.at).sums()
+	}
+	ch.to = y / m
 	ch.estimate = ch.to - ch.from
 	ch.lower, ch.upper = ch.estimate, ch.estimate
-	for _, v := range views {
+	for i, v := range views {
 		lower, upper := v.interval(level)
-		each := m / float64(len(c.canary.count)) * float64(v.size)
+		if ch.jump > 0 {
+			if i > 0 {
+				break // its steps are others
+			}
+			reach := jump.reach(v.n, level)
+			lower, upper = jump.size-reach, jump.size+reach
+		}
+		each := perStep * float64(v.size)
 		back := func(shift float64) float64 { // from a surplus of the canary to the difference of the rates
 			root := max(anscombe(0), anscombe(ch.from*each)+shift) / 2
 			return (root*root-0.375)/each - ch.from
 		}
 		ch.lower, ch.upper = min(ch.lower, back(lower)), max(ch.upper, back(upper))
 	}
-	reach := -normalQuantile(level/2) * math.Sqrt(c.excess()*((x+0.5)/n/n+(y+0.5)/m/m))
+	reach := -normalQuantile(level/2) * math.Sqrt(c.excess(views[0].jump)*((x+0.5)/n/n+(y+0.5)/m/m))
 	ch.lower, ch.upper = max(min(ch.lower, ch.estimate-reach), -ch.from), max(ch.upper, ch.estimate+reach)
 	if c.totals {
 		ch.upper = min(ch.upper, 1-ch.from)

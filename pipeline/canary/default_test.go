@@ -280,7 +280,7 @@ func TestCountsThatComeInBurstsAreNotTakenForIndependent(t *testing.T) {
 		return s
 	}
 	even := counts{baseline: side{[]float64{1, 3, 2, 2}, []float64{9, 9, 9, 9}}, canary: side{[]float64{2, 1, 3, 2}, []float64{9, 9, 9, 9}}}
-	if got := even.excess(); got > 5 {
+	if got := even.excess(jump{}); got > 5 {
 		t.Errorf("counts as even as chance makes them have an excess of %v", got)
 	}
 	c := counts{baseline: bursts(2), canary: bursts(5)}
@@ -288,8 +288,8 @@ func TestCountsThatComeInBurstsAreNotTakenForIndependent(t *testing.T) {
 	y, m := c.canary.sums()
 	alone := binomial(y, x+y, m/(n+m))
 	views, chance := c.compared()
-	if c.excess() < 4 || chance < 10*alone || len(views) != 2 {
-		t.Errorf("with an excess of %v and %d batches, %v of chance became %v", c.excess(), len(views), alone, chance)
+	if c.excess(jump{}) < 4 || chance < 10*alone || len(views) != 2 {
+		t.Errorf("with an excess of %v and %d batches, %v of chance became %v", c.excess(jump{}), len(views), alone, chance)
 	}
 	most := sideOf(Metric{}, []Number{3}, []Number{1})
 	if diff := cmp.Diff([]float64{3}, most.total); diff != "" {
@@ -397,4 +397,71 @@ func there(samples []Number) int {
 		}
 	}
 	return n
+}
+
+// TestACanaryThatGetsBadLaterIsFound: at first it is as the baseline, and then it is not. The jump is told, and its size.
+func TestACanaryThatGetsBadLaterIsFound(t *testing.T) {
+	for name, c := range map[string]struct {
+		metric Metric
+		sample func(random *rand.Rand, bad bool) float64
+		says   string
+		from   float64
+		to     float64
+	}{
+		"a gauge": {Metric{Name: "latency", Kind: Gauge}, func(random *rand.Rand, bad bool) float64 {
+			x := 200 + 20*random.NormFloat64()
+			if bad {
+				x += 100
+			}
+			return x
+		}, "latency rose at sample ", 200, 300},
+		"a count": {Metric{Name: "errors", Kind: Count}, func(random *rand.Rand, bad bool) float64 {
+			n := 0.0
+			for range 100 {
+				if p := random.Float64(); p < 0.01 || bad && p < 0.1 {
+					n++
+				}
+			}
+			return n
+		}, "errors rose at sample ", 0.01, 0.1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			const steps, bad, looks = 120, 72, 12
+			random := rand.New(rand.NewPCG(11, 7))
+			m := c.metric
+			m.Critical, m.Direction = true, Increase
+			for i := range steps {
+				m.Baseline = append(m.Baseline, Number(c.sample(random, false)))
+				m.Canary = append(m.Canary, Number(c.sample(random, i >= bad)))
+				if m.Kind == Count {
+					m.BaselineTotal, m.CanaryTotal = append(m.BaselineTotal, 100), append(m.CanaryTotal, 100)
+				}
+			}
+			for look := 1; look <= looks; look++ {
+				n := look * steps / looks
+				now := m
+				now.Baseline, now.Canary = m.Baseline[:n], m.Canary[:n]
+				if m.Kind == Count {
+					now.BaselineTotal, now.CanaryTotal = m.BaselineTotal[:n], m.CanaryTotal[:n]
+				}
+				r := Judge(Request{Judge: Default, Looks: looks, Look: look, Metrics: []Metric{now}, Score: Thresholds{Pass: 75, Marginal: 50}})
+				if r.Verdict != Fail {
+					continue
+				}
+				found := r.Metrics[0]
+				t.Log(found.Reason)
+				if n <= bad || n > bad+30 {
+					t.Errorf("it was found after %d samples", n)
+				}
+				if !strings.HasPrefix(found.Reason, c.says) {
+					t.Errorf("it says %q", found.Reason)
+				}
+				if size, want := float64(found.Estimate), c.to-c.from; math.Abs(size/want-1) > 0.25 || float64(found.Lower) > want || float64(found.Upper) < want {
+					t.Errorf("the difference is told to be %v, from %v to %v", size, found.Lower, found.Upper)
+				}
+				return
+			}
+			t.Error("it was not found")
+		})
+	}
 }

@@ -11,8 +11,11 @@ import "math"
 var closeness = [...]float64{0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99}
 
 const (
-	priorIndependent = 0.5  // of rho 0, where a difference is supposed: what is independent is judged quickly
-	priorLeak        = 0.25 // of a canary that drifts away, against one that is off by the same all the time
+	priorIndependent = 0.5 // of rho 0, where a difference is supposed: what is independent is judged quickly
+	// Of the ways to differ: a canary that drifts away, and one that jumps away at some moment; else it is off by the same
+	// all the time.
+	priorLeak = 0.2
+	priorJump = 0.2
 )
 
 // moments are what the likelihood of one side needs to know of its samples. All but the centre are of the samples less
@@ -24,10 +27,11 @@ type moments struct {
 	neighbours  float64 // products of each sample and the next
 	ramped      float64 // products of each sample and its time, from 0 at the start to 1 at the end
 	first, last float64
+	samples     []float64 // themselves
 }
 
 func momentsOf(samples []float64) moments {
-	m := moments{n: float64(len(samples)), centre: mean(samples)}
+	m := moments{n: float64(len(samples)), centre: mean(samples), samples: samples}
 	before := 0.0
 	for i, x := range samples {
 		x -= m.centre
@@ -47,6 +51,7 @@ type track struct {
 	level, precision, rest float64
 	lever                  float64 // by how much a drift moves the level
 	drift, driftPrecision  float64
+	pull                   float64 // product of the samples and a level of one
 }
 
 func (m moments) at(rho float64) track {
@@ -55,6 +60,7 @@ func (m moments) at(rho float64) track {
 
 	t := track{precision: away * (away*m.n + 2*rho)}
 	pull := away * (away*m.sum + rho*(m.first+m.last))
+	t.pull = pull
 	whole := (1+rho*rho)*m.squares - rho*rho*(m.first*m.first+m.last*m.last) - 2*rho*m.neighbours
 	off := pull / t.precision
 	t.level, t.rest = m.centre+off, max(0, whole-off*pull)
@@ -78,19 +84,21 @@ type pair struct {
 	rest       [len(closeness)]float64
 	level      [len(closeness)]float64 // the baseline's
 
-	apart   float64 // log-likelihood of samples that differ, over all rho and both ways to differ
+	apart   float64 // log-likelihood of samples that differ, over all rho and ways to differ
 	best    int     // the rho at which two levels are likeliest
-	likely  int     // the rho at which they, or a drift, are likeliest
+	likely  int     // the rho at which what is likeliest of all is so
 	leakOdd float64 // how many times likelier a drift of the canary is than two levels, as a logarithm
+	jump    jump    // the likeliest
 }
 
 func compare(baseline, canary moments) pair {
 	p := pair{n: baseline.n + canary.n, smaller: min(baseline.n, canary.n)}
 	var level, leak mixture
-	leakBest := math.Inf(-1)
-	levelBest := math.Inf(-1)
+	levelBest, leakBest := math.Inf(-1), math.Inf(-1)
+	var tracks [len(closeness)]track // of the canary
 	for i, rho := range closeness {
 		b, c := baseline.at(rho), canary.at(rho)
+		tracks[i] = c
 		p.level[i], p.shift[i] = b.level, c.level-b.level
 		p.precision[i] = b.precision * c.precision / (b.precision + c.precision)
 		p.rest[i] = max(b.rest+c.rest, p.n*nothing)
@@ -109,8 +117,13 @@ func compare(baseline, canary moments) pair {
 		p.likely = p.best
 	}
 	p.leakOdd = leakBest - levelBest
-	level.add(leak.log(), priorLeak/(1-priorLeak))
-	p.apart = level.log() + math.Log(1-priorLeak)
+	const priorLevel = 1 - priorLeak - priorJump
+	level.add(leak.log(), priorLeak/priorLevel)
+
+	if jump, some := p.jumps(canary, tracks, max(levelBest, leakBest)); some {
+		level.add(jump, priorJump/priorLevel)
+	}
+	p.apart = level.log() + math.Log(priorLevel)
 	return p
 }
 

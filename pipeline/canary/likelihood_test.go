@@ -49,15 +49,50 @@ func TestDriftLeavesTheLeastSquares(t *testing.T) {
 			return noise(rho, b, func(int) float64 { return level }) +
 				noise(rho, c, func(i int) float64 { return level + drift*(float64(i)+0.5)/float64(len(c)) })
 		}
-		// The squares are a bowl over the level and the drift: its bottom follows from six of its points.
-		x, xx, y, yy, xy, none := squares(1, 0), squares(-1, 0), squares(0, 1), squares(0, -1), squares(1, 1), squares(0, 0)
-		px, py, a, d := (x-xx)/2, (y-yy)/2, (x+xx)/2-none, (y+yy)/2-none
-		e := (xy - none - px - py - a - d) / 2
-		level, drift := (-px*d+py*e)/(2*(a*d-e*e)), (-py*a+px*e)/(2*(a*d-e*e))
-		if got, want := p.drifting(i, mc.at(rho)), squares(level, drift); math.Abs(got-want) > 1e-9*(1+want) {
+		if got, want := p.drifting(i, mc.at(rho)), bottom(squares); math.Abs(got-want) > 1e-9*(1+want) {
 			t.Errorf("at rho %v %v squares are left, not %v", rho, got, want)
 		}
 	}
+}
+
+func TestJumpLeavesTheLeastSquares(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 2))
+	b, c := follow(random, 12, 0.4), follow(random, 15, 0.4)
+	for i := range c[6:] {
+		c[6+i] += 5
+	}
+	mb, mc := momentsOf(b), momentsOf(c)
+	p := compare(mb, mc)
+	for i, rho := range closeness {
+		for at := 1; at < len(c); at++ {
+			later := 0.0
+			for _, x := range c[at+1:] {
+				later += x - mc.centre
+			}
+			squares := func(level, jump float64) float64 {
+				return noise(rho, b, func(int) float64 { return level }) + noise(rho, c, func(i int) float64 {
+					if i < at {
+						return level
+					}
+					return level + jump
+				})
+			}
+			if got, want := p.jumpAt(i, mc.step(rho, moment{at, later}), mc.at(rho)).rest, bottom(squares); math.Abs(got-want) > 1e-9*(1+want) {
+				t.Errorf("at rho %v with a jump at %d %v squares are left, not %v", rho, at, got, want)
+			}
+		}
+	}
+	if !p.jump.made() || p.jump.at != 6 {
+		t.Errorf("the likeliest is %+v, want a jump at 6", p.jump)
+	}
+}
+
+// bottom is the least of a bowl over two numbers, which follows from six of its points.
+func bottom(of func(x, y float64) float64) float64 {
+	x, xx, y, yy, xy, none := of(1, 0), of(-1, 0), of(0, 1), of(0, -1), of(1, 1), of(0, 0)
+	px, py, a, d := (x-xx)/2, (y-yy)/2, (x+xx)/2-none, (y+yy)/2-none
+	e := (xy - none - px - py - a - d) / 2
+	return of((-px*d+py*e)/(2*(a*d-e*e)), (-py*a+px*e)/(2*(a*d-e*e)))
 }
 
 // TestCriticalValuesHold draws anew what the table was made of. The bound is four standard errors above the level.

@@ -53,7 +53,10 @@ func (s saying) sentence(from, to, interval, in, allowed string) string {
 	if s.change.up() {
 		moved = "rose"
 	}
-	if s.change.drifts {
+	switch {
+	case s.change.jump > 0:
+		moved += fmt.Sprintf(" at sample %d", s.change.jump)
+	case s.change.drifts:
 		moved += " by and by, on average"
 	}
 	evidence := fmt.Sprintf("(%s %% interval %s) in %s", figure(s.plan.confidence*100), interval, in)

@@ -48,6 +48,8 @@ var harms = []harm{
 	{name: "errors 0 → 1 %", shape: errors, rates: true, rate: 0.01},
 	{name: "errors 0 → 5 %", shape: errors, rates: true, rate: 0.05},
 	{name: "leak to +20 %", leak: 0.20},
+	{name: "mean +25 % from half-way on", level: 0.25, since: 0.5},
+	{name: "errors 0.5 → 5 % from half-way on", shape: errors, rates: true, base: errorRate, rate: 0.05, since: 0.5},
 	{name: "variance ×3", swing: 3},
 	{name: "latency's tail +50 %", shape: latencies, tail: 1.5},
 }

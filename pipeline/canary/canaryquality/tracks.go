@@ -38,7 +38,11 @@ type harm struct {
 	rates bool    // errors come at the rates below
 	base  float64 // rate of the baseline
 	rate  float64 // rate of the canary
+	since float64 // the part of the time before which there is nothing
 }
+
+// none is a harm before there is one.
+func (h harm) none() harm { return harm{rates: h.rates, base: h.base, rate: h.base} }
 
 // follow draws steps of mean 0 and variance 1 that each follow the one before by rho.
 func follow(random *rand.Rand, steps int, rho float64) []float64 {
@@ -54,16 +58,15 @@ func follow(random *rand.Rand, steps int, rho float64) []float64 {
 
 // track makes a side's samples of noise.
 func track(s shape, noise []float64, h harm, isCanary bool) (samples, totals []canary.Number) {
-	rate := errorRate
-	if h.rates {
-		rate = h.base
-	}
-	if !isCanary {
-		h = harm{}
-	} else if h.rates {
-		rate = h.rate
-	}
 	for i, z := range noise {
+		h := h
+		if !isCanary || float64(i) < h.since*float64(len(noise)) {
+			h = h.none()
+		}
+		rate := errorRate
+		if h.rates {
+			rate = h.rate
+		}
 		if h.swing > 0 {
 			z *= math.Sqrt(h.swing)
 		}

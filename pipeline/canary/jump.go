@@ -1,0 +1,109 @@
+package canary
+
+import (
+	"math"
+	"slices"
+)
+
+// A canary may be as the baseline at first and then, at once, differ. The level of all its samples says little of that,
+// and samples that follow one another closely would explain it nearly as well.
+
+// leastAfter is how many samples there are after a jump at least: fewer may be wild, and are clipped.
+const leastAfter = 4
+
+// jump is one that a canary may have made.
+type jump struct {
+	at        int     // its first sample after it
+	size      float64 // from the level of the baseline, which was the canary's until then
+	precision float64 // of the size, in units of the noise
+	rest      float64 // squares that stay unexplained
+	odd       float64 // how many times likelier it is than two levels or a drift, as a logarithm
+}
+
+// made is whether it is so much likelier that it may be said.
+func (j jump) made() bool { return j.odd > 3 }
+
+// plain is whether it is beyond doubt.
+func (j jump) plain() bool { return j.odd > 10 }
+
+// jumps is the log-likelihood of a canary that jumps, over all rho and the moments that are worth trying. Any moment is as
+// likely as another. It notes the likeliest if that is likelier than what else there is.
+func (p *pair) jumps(canary moments, tracks [len(closeness)]track, otherwise float64) (log float64, some bool) {
+	all := p.moments(canary, tracks)
+	if len(all) == 0 {
+		return 0, false
+	}
+	var sum mixture
+	best, likely := math.Inf(-1), 0
+	for i, rho := range closeness {
+		for _, m := range all {
+			j := p.jumpAt(i, canary.step(rho, m), tracks[i])
+			l := p.log(i, j.rest) - math.Log(canary.n)
+			sum.add(l, prior(i)/float64(len(all)))
+			if l > best {
+				best, likely, p.jump = l, i, j
+				p.jump.at = m.at
+			}
+		}
+	}
+	if p.jump.odd = best - otherwise; p.jump.odd > 0 {
+		p.likely = likely
+	}
+	return sum.log(), true
+}
+
+// moment is when a canary may jump: the first sample after it, and the sum of those that follow that one.
+type moment struct {
+	at    int
+	later float64
+}
+
+// moments are those that are likeliest at a few rho.
+func (p *pair) moments(canary moments, tracks [len(closeness)]track) []moment {
+	n := len(canary.samples)
+	var found []moment
+	for _, i := range [...]int{0, 5, 9} {
+		var best moment
+		least, m := math.Inf(1), moment{at: n - 1}
+		for ; m.at > 0; m.at-- {
+			if n-m.at >= leastAfter {
+				if j := p.jumpAt(i, canary.step(closeness[i], m), tracks[i]); j.rest < least {
+					least, best = j.rest, m
+				}
+			}
+			m.later += canary.samples[m.at] - canary.centre
+		}
+		if best.at > 0 && !slices.Contains(found, best) {
+			found = append(found, best)
+		}
+	}
+	return found
+}
+
+// step has the products of a step, which is 0 before a moment and 1 from it on: with the samples, a level of one, and itself.
+type step struct{ samples, level, itself float64 }
+
+func (m moments) step(rho float64, on moment) step {
+	away, later := 1-rho, float64(len(m.samples)-1-on.at)
+	x, before := m.samples[on.at]-m.centre, m.samples[on.at-1]-m.centre
+	s := step{samples: x - rho*before, level: away * (1 + later*away), itself: 1 + later*away*away}
+	if later > 0 { // each of the samples that follow, less rho times the one before it
+		s.samples += away * (on.later - rho*(x+on.later-m.last))
+	}
+	return s
+}
+
+// jumpAt is the jump at a step, of the size that fits best.
+func (p *pair) jumpAt(i int, s step, canary track) jump {
+	j, lever := jump{}, s.level/canary.precision
+	j.precision = p.precision[i]*lever*lever + s.itself - lever*s.level
+	j.size = (p.precision[i]*lever*p.shift[i] + s.samples - lever*canary.pull) / j.precision
+	level := p.rest[i] + p.shift[i]*p.shift[i]*p.precision[i] // what one level for both sides leaves unexplained
+	j.rest = max(level-j.size*j.size*j.precision, p.n*nothing)
+	return j
+}
+
+// reach is how far the size may be from the likeliest, two-sided at a level.
+func (j jump) reach(n, level float64) float64 {
+	return normalQuantile(1-level/2) * math.Sqrt(j.rest/max(1, n-4)/j.precision)
+}
