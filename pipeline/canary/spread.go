@@ -35,7 +35,7 @@ func (p plan) wider(m Metric, g gauge) (ratio float64, sure bool) {
 	if g.middle == 0 || min(len(g.baseline), len(g.canary)) < leastForSpread {
 		return 1, false
 	}
-	b, c := momentsOf(distances(g.baseline, g.medianB)), momentsOf(distances(g.canary, g.medianC))
+	b, c := momentsOf(distances(g.clipped(g.baseline, g.medianB), g.medianB)), momentsOf(distances(g.clipped(g.canary, g.medianC), g.medianC))
 	pair := compare(b, c)
 	ratio = c.centre / b.centre
 	ratio *= ratio
