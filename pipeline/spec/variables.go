@@ -56,12 +56,9 @@ func variables(in Input, stages map[string]any) map[string]any {
 func stageValues(plan *pipeline.Plan, d *pipeline.Delivery, before map[string]bool) map[string]any {
 	values := map[string]any{}
 	for _, s := range d.Stages {
-		def, ok := plan.Stage(s.Name)
+		def, ok := d.Definition(plan, s.Name)
 		if !ok || !before[s.Name] {
 			continue
-		}
-		if s.Resolved != nil {
-			def = *s.Resolved
 		}
 		approvedBy := []string{}
 		for _, dec := range d.Decisions {

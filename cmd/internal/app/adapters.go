@@ -257,10 +257,7 @@ func noticeTo(t *pipeline.Task) string {
 	if !ok {
 		return ""
 	}
-	def, _ := t.Plan.Stage(do.Stage)
-	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
-		def = *st.Resolved
-	}
+	def, _ := t.Delivery.Definition(t.Plan, do.Stage)
 	if def.Notify == nil {
 		return ""
 	}
