@@ -34,6 +34,22 @@ type File struct {
 	source    *source
 }
 
+// given tells that there is something at the path.
+func (f *File) given(path string) bool {
+	_, given := f.spots[path]
+	return given
+}
+
+// keyOf is the first of the keys that is given, with its dot; "" if none is.
+func (f *File) keyOf(path string, keys ...string) string {
+	for _, key := range keys {
+		if f.given(path + "." + key) {
+			return "." + key
+		}
+	}
+	return ""
+}
+
 // Aftermath is what runs after a delivery that did not end well, when everything that had to go back has gone back.
 type Aftermath struct {
 	// Which ends of the delivery it follows: failed, when a stage failed and what runs was left as it is, or rolled-back. Without it, both.

@@ -33,7 +33,7 @@ func objectFields(typeName string) []objectField {
 }
 
 // variables are the values for a commit; stages may be nil.
-func variables(in Input, stages map[string]any) map[string]any {
+func variables(in Input, application string, stages map[string]any) map[string]any {
 	c, mr, p := in.Commit, in.MergeRequest, in.Project
 	if stages == nil {
 		stages = map[string]any{}
@@ -43,6 +43,7 @@ func variables(in Input, stages map[string]any) map[string]any {
 		labels = []string{}
 	}
 	return map[string]any{
+		"application": application,
 		"commit": map[string]any{"sha": c.SHA, "short_sha": c.ShortSHA, "ref": c.Ref, "title": c.Title, "author": c.Author,
 			"author_email": c.AuthorEmail},
 		"merge_request": map[string]any{"iid": mr.IID, "title": mr.Title, "url": mr.URL, "source_branch": mr.SourceBranch,
