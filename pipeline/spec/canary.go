@@ -3,6 +3,8 @@ package spec
 import (
 	"fmt"
 	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/canary"
 )
 
 // What holds for a canary where the file says nothing, and what is the most that it may ask for.
@@ -168,8 +170,12 @@ func (c *checker) checkWeights(path string, k *Canary) {
 }
 
 func (c *checker) checkJudge(path string, k *Canary) {
-	if f := k.Confidence; f != nil && (*f <= 0 || *f >= 1) {
+	switch f := k.Confidence; {
+	case f == nil:
+	case !(*f > 0 && *f < 1):
 		c.add(path+".confidence", "confidence must be between 0 and 1", "write for example 0.95")
+	case k.Judge != canary.Kayenta && (*f < canary.LeastConfidence || *f > canary.MostConfidence):
+		c.add(path+".confidence", fmt.Sprintf("the default judge takes a confidence from %v to %v", canary.LeastConfidence, canary.MostConfidence), "write for example 0.95")
 	}
 	if k.Tolerance != nil && k.Judge != "kayenta" {
 		c.add(path+".tolerance", "tolerance is for judge: kayenta", "remove it")
