@@ -32,6 +32,7 @@ type double struct {
 	asked  []string
 	status int                                     // of the refusals of all queries, 0 if there are none
 	value  func(query string, i int) (string, int) // of the sample i, "" for none; and how many series there are
+	warns  func(query string) string               // in an answer; nil never does
 }
 
 func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +65,11 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			series = append(series, fmt.Sprintf(`{"metric": {"n": "%d"}, "values": [%s]}`, n, strings.Join(values, ",")))
 		}
 	}
-	fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "matrix", "result": [%s]}}`, strings.Join(series, ","))
+	warning := ""
+	if d.warns != nil {
+		warning = fmt.Sprintf(`"warnings": [%q], `, d.warns(query))
+	}
+	fmt.Fprintf(w, `{"status": "success", %s"data": {"resultType": "matrix", "result": [%s]}}`, warning, strings.Join(series, ","))
 }
 
 func seriesOf(_ string, n int) int { return n }

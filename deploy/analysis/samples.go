@@ -127,6 +127,17 @@ func (q *question) words(what string) string {
 	return fmt.Sprintf("metric %s, asked of %s: %s", q.metric, q.source, what)
 }
 
+// warning is what the source remarks on the answers, each remark once.
+func (q questions) warning() string {
+	var all []string
+	for _, one := range slices.Concat(q.value, q.total) {
+		if w := one.got.Warning; w != "" && !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
 // samples are the answer as the judge wants it.
 func (q *question) samples() []canary.Number {
 	all := make([]canary.Number, q.over.Points())
@@ -150,6 +161,7 @@ func gather(c *pipeline.Canary, all []questions) (samples []canary.Metric, serie
 			got.BaselineTotal, got.CanaryTotal = q.total[0].samples(), q.total[1].samples()
 			from.BaselineTotal, from.CanaryTotal = q.total[0].over.Query, q.total[1].over.Query
 		}
+		from.Warning = clip(q.warning())
 		samples, series = append(samples, got), append(series, from)
 	}
 	return samples, series
