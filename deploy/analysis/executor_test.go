@@ -30,9 +30,15 @@ import (
 type double struct {
 	mu     sync.Mutex
 	asked  []string
+<<<<<<< HEAD
 	status int // of the refusals of all queries, 0 if there are none
 	// value is the sample i, which is measured at a time, "" for none; and how many series there are.
 	value func(query string, i int, at time.Time) (string, int)
+=======
+	status int                                     // of the refusals of all queries, 0 if there are none
+	value  func(query string, i int) (string, int) // of the sample i, "" for none; and how many series there are
+	warns  func(query string) string               // in an answer; nil never does
+>>>>>>> wip-tidy
 }
 
 func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +71,11 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			series = append(series, fmt.Sprintf(`{"metric": {"n": "%d"}, "values": [%s]}`, n, strings.Join(values, ",")))
 		}
 	}
-	fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "matrix", "result": [%s]}}`, strings.Join(series, ","))
+	warning := ""
+	if d.warns != nil {
+		warning = fmt.Sprintf(`"warnings": [%q], `, d.warns(query))
+	}
+	fmt.Fprintf(w, `{"status": "success", %s"data": {"resultType": "matrix", "result": [%s]}}`, warning, strings.Join(series, ","))
 }
 
 func seriesOf(_ string, n int) int { return n }

@@ -169,6 +169,17 @@ func (q *question) words(what string) string {
 	return fmt.Sprintf("metric %s, asked of %s: %s", q.metric, q.source, what)
 }
 
+// warning is what the source remarks on the answers, each remark once.
+func (q questions) warning() string {
+	var all []string
+	for _, one := range slices.Concat(q.value, q.total) {
+		if w := one.got.Warning; w != "" && !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return strings.Join(all, "; ")
+}
+
 // samples are the answer as the judge wants it.
 func (q *question) samples() []canary.Number {
 	all := make([]canary.Number, len(q.got.Values))
@@ -192,6 +203,7 @@ func gather(c *pipeline.Canary, look pipeline.PlannedLook, looks int, all []ques
 			got.BaselineTotal, got.CanaryTotal = q.total[0].samples(), q.total[1].samples()
 			from.BaselineTotal, from.CanaryTotal = q.total[0].over.Query, q.total[1].over.Query
 		}
+		from.Warning = clip(q.warning())
 		samples, series = append(samples, got), append(series, from)
 	}
 	request, ok := c.Request(samples)

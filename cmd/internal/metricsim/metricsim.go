@@ -135,23 +135,29 @@ func (s *Sim) sample(q query, at, now time.Time) (value float64, ok bool) {
 	return t.at(q.metric, s.o.Seed, at.Unix()-t.from.Unix()), true
 }
 
-// at draws a sample. The same seed gives the same one for the n-th second of a track, whatever the time is.
 func (t *span) at(m metric, seed uint64, n int64) float64 {
+	requests, failed, latency := t.Second(seed, n)
+	switch m {
+	case requestsOf:
+		return requests
+	case errorsOf:
+		return failed
+	default:
+		return latency
+	}
+}
+
+// Second draws what is measured in the n-th second of a track: its requests, how many of them failed, and the 99th percentile
+// of the latency in seconds. The same seed gives the same, whatever the time is.
+func (t Track) Second(seed uint64, n int64) (requests, failed, latency float64) {
 	side := uint64(0)
 	if t.Name == "canary" {
 		side = 1
 	}
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)<<1|side))
-	requests := math.Round(perSample * math.Exp(jitter*rnd.NormFloat64()))
+	requests = math.Round(perSample * math.Exp(jitter*rnd.NormFloat64()))
 	expected := requests * t.Errors
-	failed := max(0, math.Round(expected+math.Sqrt(expected)*rnd.NormFloat64()))
-	latency := t.Latency.Seconds() * math.Exp(jitter*rnd.NormFloat64())
-	switch m {
-	case requestsOf:
-		return requests
-	case errorsOf:
-		return min(failed, requests)
-	default:
-		return latency
-	}
+	failed = min(requests, max(0, math.Round(expected+math.Sqrt(expected)*rnd.NormFloat64())))
+	latency = t.Latency.Seconds() * math.Exp(jitter*rnd.NormFloat64())
+	return requests, failed, latency
 }
