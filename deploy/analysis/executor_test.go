@@ -30,15 +30,10 @@ import (
 type double struct {
 	mu     sync.Mutex
 	asked  []string
-<<<<<<< HEAD
 	status int // of the refusals of all queries, 0 if there are none
 	// value is the sample i, which is measured at a time, "" for none; and how many series there are.
 	value func(query string, i int, at time.Time) (string, int)
-=======
-	status int                                     // of the refusals of all queries, 0 if there are none
-	value  func(query string, i int) (string, int) // of the sample i, "" for none; and how many series there are
-	warns  func(query string) string               // in an answer; nil never does
->>>>>>> wip-tidy
+	warns func(query string) string // in an answer; nil never does
 }
 
 func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {

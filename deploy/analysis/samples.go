@@ -145,6 +145,9 @@ func (q *question) askPart(ctx context.Context, part metrics.Range) error {
 		return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: q.words(fmt.Sprintf("it gave %d samples for %d", len(got.Values), part.Points()))}
 	}
 	q.got.Values, q.got.Link = append(q.got.Values, got.Values...), got.Link
+	if got.Warning != "" {
+		q.got.Warning = got.Warning
+	}
 	return nil
 }
 
