@@ -8,6 +8,7 @@
 package metricsim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +58,11 @@ type Sim struct {
 
 	mu   sync.Mutex
 	seen map[string]*span // by name and version
+	held *hold            // nil while queries are answered
 }
+
+// hold keeps queries waiting.
+type hold struct{ asked, over chan struct{} }
 
 // span is how long a track was there, and how it behaved.
 type span struct {
@@ -102,6 +107,44 @@ func (s *Sim) Close() {
 	s.stop()
 	<-s.done
 	_ = s.server.Close() // nothing of it is to be kept
+}
+
+// Hold lets queries wait until release is called, and closes asked as soon as one does.
+func (s *Sim) Hold() (asked <-chan struct{}, release func()) {
+	h := &hold{asked: make(chan struct{}), over: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = h
+	return h.asked, sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.held == h {
+			s.held = nil
+		}
+		close(h.over)
+	})
+}
+
+// wait returns when queries are answered, or who asked is gone.
+func (s *Sim) wait(ctx context.Context) {
+	s.mu.Lock()
+	h := s.held
+	if h != nil {
+		select {
+		case <-h.asked:
+		default:
+			close(h.asked)
+		}
+	}
+	s.mu.Unlock()
+	if h == nil {
+		return
+	}
+	select {
+	case <-h.over:
+	case <-ctx.Done():
+	case <-s.done:
+	}
 }
 
 // observe remembers since when tracks are there, and until when.
