@@ -143,7 +143,7 @@ func NewCard(v pipeline.View, consoleURL string, quiet string) Card {
 	}
 	for _, w := range v.Warnings {
 		if w.Effect != quiet {
-			c.Warnings = append(c.Warnings, warning(w))
+			c.Warnings = append(c.Warnings, Line(w.Words(), maxWords))
 		}
 	}
 	c.Chart = trend(v)
@@ -353,10 +353,6 @@ func spoken(entries []string) string {
 		words = append(words, before+name)
 	}
 	return strings.Join(words, ", ")
-}
-
-func warning(w pipeline.Warning) string {
-	return Line(firstOf(w.Left(), w.Detail), maxWords)
 }
 
 // decision words what a person decided; back tells that it was about a rollback.

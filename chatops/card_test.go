@@ -174,9 +174,9 @@ func TestDecisionsSayWhatTheyWereAbout(t *testing.T) {
 	}
 }
 
-func TestWhatCouldNotBeRemovedIsSaidSo(t *testing.T) {
-	v := pipeline.View{Warnings: []pipeline.Warning{{Effect: "retire", Detail: "forbidden"}, {Effect: "write-note", Detail: "no right"}}}
-	want := []string{"What the release before left could not be removed: forbidden", "no right"}
+func TestWarningsSayWhatWasNotDone(t *testing.T) {
+	v := pipeline.View{Warnings: []pipeline.Warning{{Effect: "retire", Detail: "forbidden"}, {Effect: "draw-chart", Detail: "no right"}}}
+	want := []string{"What the release before left could not be removed: forbidden", "The canary's chart could not be drawn: no right"}
 	if diff := cmp.Diff(want, NewCard(v, "", "").Warnings); diff != "" {
 		t.Error(diff)
 	}

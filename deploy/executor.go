@@ -132,12 +132,9 @@ func (e *Executor) place(ctx context.Context, t *pipeline.Task, environment stri
 	return place{Target: target, owner: owner, attending: e.attending(owner.Project, environment)}, nil
 }
 
-// definition is the stage as it was resolved, or as the plan has it.
+// definition is the stage, or a refusal if there is none.
 func definition(t *pipeline.Task, name string) (pipeline.Stage, error) {
-	if st := t.Delivery.Stage(name); st != nil && st.Resolved != nil {
-		return *st.Resolved, nil
-	}
-	stage, ok := t.Plan.Stage(name)
+	stage, ok := t.Delivery.Definition(t.Plan, name)
 	if !ok {
 		return pipeline.Stage{}, refusal(pipeline.ReasonOther, fmt.Sprintf("the plan has no stage %s", name), nil)
 	}

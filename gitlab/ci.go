@@ -193,7 +193,7 @@ func jobHandle(j *api.Job) pipeline.JobHandle {
 }
 
 func jobName(t *pipeline.Task, stage string) (string, error) {
-	def := definition(t, stage)
+	def, _ := t.Delivery.Definition(t.Plan, stage)
 	if def.Job == nil || def.Job.Name == "" {
 		return "", jobFailure(pipeline.ReasonOther, fmt.Sprintf("stage %q names no job", stage))
 	}
@@ -202,13 +202,4 @@ func jobName(t *pipeline.Task, stage string) (string, error) {
 
 func jobFailure(code pipeline.ReasonCode, detail string) error {
 	return &pipeline.Failure{Code: code, Permanent: true, Unchanged: true, Detail: clip(detail, maxDetail)}
-}
-
-// definition is the stage as it applies now: resolved, if it had to be.
-func definition(t *pipeline.Task, stage string) pipeline.Stage {
-	if s := t.Delivery.Stage(stage); s != nil && s.Resolved != nil {
-		return *s.Resolved
-	}
-	def, _ := t.Plan.Stage(stage)
-	return def
 }

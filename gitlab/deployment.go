@@ -26,7 +26,7 @@ func (c *Client) writeDeployment(ctx context.Context, t *pipeline.Task, do pipel
 	if t.Plan == nil || s == nil {
 		return nil, nil
 	}
-	def := definition(t, do.Stage)
+	def, _ := t.Delivery.Definition(t.Plan, do.Stage)
 	env, want := def.Environment(), deploymentStatus(s, def.Kind, do.Attempt)
 	h, known := t.Delivery.Handles.Deployment(do.Stage, do.Attempt)
 	switch {

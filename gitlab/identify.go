@@ -223,7 +223,7 @@ func rulesFor(t *pipeline.Task, r pipeline.Request) []policy.Rule {
 	switch r.What {
 	case pipeline.VerbApprove, pipeline.VerbReject:
 		for _, s := range t.Delivery.Stages {
-			def := definition(t, s.Name)
+			def, _ := t.Delivery.Definition(t.Plan, s.Name)
 			if s.Phase == pipeline.PhaseDeciding { // whether to roll back
 				rules = append(rules, t.Plan.Environments[def.Environment()].Rule)
 				continue

@@ -249,29 +249,9 @@ func warnings(v pipeline.View) string {
 		if i == maxListed {
 			break
 		}
-		if left := w.Left(); left != "" {
-			fmt.Fprintf(&b, "- ⚠️ %s\n", text(sentence(firstLine(left)), 300))
-			continue
-		}
-		fmt.Fprintf(&b, "- ⚠️ %s could not be written: %s\n", reportName(w.Effect), text(sentence(firstLine(w.Detail)), 300))
+		fmt.Fprintf(&b, "- ⚠️ %s\n", text(sentence(firstLine(w.Words())), 300))
 	}
 	return b.String()
-}
-
-func reportName(effect string) string {
-	switch effect {
-	case pipeline.WriteMessage{}.ActionKind():
-		return "The Slack message"
-	case pipeline.WriteStatus{}.ActionKind():
-		return "A commit status"
-	case pipeline.WriteDeployment{}.ActionKind():
-		return "A GitLab deployment"
-	case pipeline.DrawChart{}.ActionKind():
-		return "The canary's chart"
-	case pipeline.WriteNote{}.ActionKind():
-		return "This note"
-	}
-	return text(effect, 60)
 }
 
 // footer offers what can be done now.

@@ -25,7 +25,7 @@ const (
 // startPipeline starts the stage's CI pipeline, unless an earlier try has: GitLab doesn't
 // notice that it is asked twice.
 func (c *Client) startPipeline(ctx context.Context, t *pipeline.Task, do pipeline.StartPipeline) (pipeline.Event, error) {
-	def := definition(t, do.Stage)
+	def, _ := t.Delivery.Definition(t.Plan, do.Stage)
 	if def.Trigger == nil {
 		return nil, jobFailure(pipeline.ReasonOther, fmt.Sprintf("stage %q starts no CI pipeline", do.Stage))
 	}

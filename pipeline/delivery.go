@@ -163,7 +163,7 @@ type Delivery struct {
 	Aftermath bool `json:"aftermath,omitempty"`
 	// Cause is the stage that ended badly and made the delivery wind, "" if none did.
 	Cause string `json:"cause,omitempty"`
-	// Warnings are reports that could not be written, newest last, one per kind of effect.
+	// Warnings are what could not be done beside the stages, newest last, one per kind of effect.
 	Warnings []Warning `json:"warnings,omitempty"`
 	// Sent counts messages to other aggregates, so that each gets a key of its own.
 	Sent int `json:"sent,omitempty"`
@@ -293,23 +293,6 @@ const (
 	PhaseAnalysing  Phase = "analysing" // they are compared; people are asked here, too
 	PhaseUnpairing  Phase = "unpairing" // they are being removed
 )
-
-// Warning says that people could not be told somewhere.
-type Warning struct {
-	Effect string `json:"effect"`
-	Detail string `json:"detail"`
-}
-
-// Left says what is left over in a cluster, "" if the warning is about something else.
-func (w Warning) Left() string {
-	switch w.Effect {
-	case Retire{}.ActionKind():
-		return "What the release before left could not be removed: " + w.Detail
-	case EndPair{}.ActionKind():
-		return w.Detail
-	}
-	return ""
-}
 
 // Decision is what a person decided, with why it counted.
 type Decision struct {

@@ -27,7 +27,8 @@ type Series struct {
 	// Of a count with a total: the queries for that.
 	BaselineTotal string `json:"baseline_total,omitempty"`
 	CanaryTotal   string `json:"canary_total,omitempty"`
-	Link          string `json:"link,omitempty"` // a page that shows it
+	Link          string `json:"link,omitempty"`    // a page that shows it
+	Warning       string `json:"warning,omitempty"` // what the source remarks on its answers
 }
 
 // DecodeMeasurement reads what a blob of a canary's samples holds.

@@ -464,11 +464,17 @@ func DecodeDelivery(data []byte) (Delivery, error) {
 	return d, nil
 }
 
-// definition is the stage as it applies now: resolved, if it had to be.
-func (d *Delivery) definition(plan *Plan, s *StageState) Stage {
-	if s.Resolved != nil {
-		return *s.Resolved
+// Definition is the stage of that name as it applies now: resolved, if it had to be, or else as the plan has it. ok is
+// false if there is none.
+func (d *Delivery) Definition(plan *Plan, name string) (def Stage, ok bool) {
+	if s := d.Stage(name); s != nil && s.Resolved != nil {
+		return *s.Resolved, true
 	}
-	def, _ := plan.Stage(s.Name)
+	return plan.Stage(name)
+}
+
+// definition is that of one of the delivery's stages; it is empty as long as there is no plan.
+func (d *Delivery) definition(plan *Plan, s *StageState) Stage {
+	def, _ := d.Definition(plan, s.Name)
 	return def
 }

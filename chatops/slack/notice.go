@@ -21,10 +21,7 @@ const (
 // notice sends a stage's message to the channel that it names, once. It is a message of its own, beside the one that
 // is kept true about the delivery.
 func (c *Client) notice(ctx context.Context, t *pipeline.Task, do pipeline.SendNotice) (pipeline.Event, error) {
-	def, ok := t.Plan.Stage(do.Stage)
-	if s := t.Delivery.Stage(do.Stage); s != nil && s.Resolved != nil {
-		def, ok = *s.Resolved, true
-	}
+	def, ok := t.Delivery.Definition(t.Plan, do.Stage)
 	if !ok || def.Notify == nil || def.Notify.Channel == "" {
 		return nil, &pipeline.Failure{Code: pipeline.ReasonOther, Permanent: true, Detail: "stage " + do.Stage + " names no channel to tell"}
 	}

@@ -252,6 +252,7 @@ type tracedSeries struct {
 	Step          float64   `json:"step"`  // seconds
 	Start         time.Time `json:"start"` // of the first sample of the canary
 	Link          string    `json:"link,omitempty"`
+	Warning       string    `json:"warning,omitempty"` // what the source remarks
 }
 
 func newTraceReport(found analysis.Traced) traceReport {
@@ -262,7 +263,7 @@ func newTraceReport(found analysis.Traced) traceReport {
 	for i, s := range found.Measurement.Series {
 		out.Series = append(out.Series, tracedSeries{
 			Metric: found.Measurement.Request.Metrics[i].Name, Source: s.Source, Baseline: s.Baseline, Canary: s.Canary,
-			BaselineTotal: s.BaselineTotal, CanaryTotal: s.CanaryTotal, Step: s.Step.Seconds(), Start: s.Start, Link: s.Link,
+			BaselineTotal: s.BaselineTotal, CanaryTotal: s.CanaryTotal, Step: s.Step.Seconds(), Start: s.Start, Link: s.Link, Warning: s.Warning,
 		})
 	}
 	return out

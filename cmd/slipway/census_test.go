@@ -121,14 +121,7 @@ func (c *census) check(t testing.TB, deliveriesWithJobs int) {
 	t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
-		t.Error("the census ended before the test")
-	}
-	for what, uids := range c.made {
-		if len(uids) > 1 {
-			t.Errorf("%s was made %d times", what, len(uids))
-		}
-	}
+	c.checkMade(t)
 	if len(c.jobs) != deliveriesWithJobs {
 		t.Errorf("%d deliveries have run Jobs, want %d", len(c.jobs), deliveriesWithJobs)
 	}
@@ -141,6 +134,35 @@ func (c *census) check(t testing.TB, deliveriesWithJobs int) {
 		if names == "" || strings.Contains(names, "+") {
 			t.Errorf("the traffic went to %q", c.served)
 			return
+		}
+	}
+}
+
+// checkPaired wants that nothing was made twice, and that at all times one release that is no part of a pair had traffic.
+func (c *census) checkPaired(t testing.TB) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.checkMade(t)
+	for _, names := range c.served {
+		paired := func(name string) bool {
+			return strings.Contains(name, "-baseline-") || strings.Contains(name, "-canary-")
+		}
+		if releases := slices.DeleteFunc(strings.Split(names, "+"), paired); len(releases) != 1 || releases[0] == "" {
+			t.Errorf("the traffic went to %q", c.served)
+			return
+		}
+	}
+}
+
+func (c *census) checkMade(t testing.TB) {
+	t.Helper()
+	if c.ended {
+		t.Error("the census ended before the test")
+	}
+	for what, uids := range c.made {
+		if len(uids) > 1 {
+			t.Errorf("%s was made %d times", what, len(uids))
 		}
 	}
 }

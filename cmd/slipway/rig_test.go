@@ -20,11 +20,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
-
 	"gitlab.com/slipway-cd/slipway/chatops/slack/slacksim"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/apart"
 	"gitlab.com/slipway-cd/slipway/cmd/internal/world"
@@ -80,6 +75,7 @@ type rig struct {
 	prod     string
 	review   string // namespace of reviews, "" unless a test wants some
 	kubetest *kubetest.Cluster
+	pairs    *pairWatch      // nil without a canary
 	proxy    *kubetest.Proxy // slipway's way to a "proxied" cluster, which is a real one
 	// migrations is how many deliveries were driven whose pipelines run a Kubernetes Job.
 	migrations int
@@ -141,6 +137,10 @@ func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool
 			t.Fatal(err)
 		}
 	}
+	if r.kubetest != nil && canary > 0 {
+		r.pairs = r.watchPairs()
+		o.Tracks, o.Changed = r.pairs.available, r.pairs.subscribe
+	}
 	if r.review = "shop-review"; r.kubetest != nil && reviews {
 		r.review = r.kubetest.Namespace(t)
 	}
@@ -152,6 +152,9 @@ func newRigOf(t testing.TB, cluster string, podStart time.Duration, reviews bool
 		t.Fatal(err)
 	}
 	t.Cleanup(r.world.Close)
+	if r.pairs == nil && canary > 0 {
+		r.pairs = r.watchPairs()
+	}
 	r.addr = freeAddress(t)
 	if r.config, err = r.world.WriteConfig(r.addr); err != nil {
 		t.Fatal(err)
@@ -396,75 +399,6 @@ func (r *rig) file(path string) string {
 	files, err := r.world.Files()
 	r.ok(err)
 	return files[path]
-}
-
-// serving are the images of the pods that production's Service leads to.
-func (r *rig) serving() []string {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), patience)
-	defer cancel()
-	client := r.kubetest.Client().CoreV1()
-	service, err := client.Services(r.prod).Get(ctx, "shop", metav1.GetOptions{})
-	if err != nil {
-		return nil
-	}
-	pods, err := client.Pods(r.prod).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(service.Spec.Selector).String()})
-	if err != nil {
-		return nil
-	}
-	var images []string
-	for _, p := range pods.Items {
-		for _, c := range p.Spec.Containers {
-			images = append(images, c.Image)
-		}
-	}
-	return images
-}
-
-// runs checks that all of a namespace's workloads run a commit's image, and no other.
-func (r *rig) runs(namespace, sha string) {
-	r.Helper()
-	r.runsImage(namespace, func(image string) bool { return image == "registry.example.com/shop:"+sha[:8] }, sha)
-}
-
-// runsTested is runs for what a canary has tested: it has the digest with which the canary ran.
-func (r *rig) runsTested(namespace, sha string) {
-	r.Helper()
-	r.runsImage(namespace, func(image string) bool {
-		return strings.HasPrefix(image, "registry.example.com/shop:"+sha[:8]+"@sha256:")
-	}, sha+" with its digest")
-}
-
-func (r *rig) runsImage(namespace string, wanted func(image string) bool, want string) {
-	r.Helper()
-	client := r.client()
-	list, err := client.AppsV1().Deployments(namespace).List(r.within(), metav1.ListOptions{})
-	r.ok(err)
-	if len(list.Items) != 1 {
-		r.Fatalf("%d Deployments in %s, want 1", len(list.Items), namespace)
-	}
-	d := list.Items[0]
-	var images []string
-	for _, c := range d.Spec.Template.Spec.Containers {
-		images = append(images, c.Image)
-	}
-	if len(images) != 1 || !wanted(images[0]) {
-		r.Errorf("%s runs %v, want %s", namespace, images, want)
-	}
-	if s := d.Status; s.UpdatedReplicas != *d.Spec.Replicas || s.AvailableReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
-		r.Errorf("%s: of %d replicas %d are updated, %d available, %d in all", namespace, *d.Spec.Replicas, s.UpdatedReplicas, s.AvailableReplicas, s.Replicas)
-	}
-}
-
-func (r *rig) client() kubernetes.Interface {
-	r.Helper()
-	if r.kubetest != nil {
-		return r.kubetest.Client()
-	}
-	config, err := clientcmd.RESTConfigFromKubeConfig(r.world.Cluster.Kubeconfig())
-	r.ok(err)
-	client, err := kubernetes.NewForConfig(config)
-	r.ok(err)
-	return client
 }
 
 // awaitNoQuestion waits until the merge request's message asks nothing more.

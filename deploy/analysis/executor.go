@@ -109,13 +109,10 @@ func (e *Executor) look(ctx context.Context, t *pipeline.Task, do pipeline.Measu
 	return out, err
 }
 
-// definition is the canary of the stage as it was resolved, or as the plan has it, and its pair, nil if it has none.
+// definition is the canary of the stage, and its pair, nil if it has none.
 func definition(t *pipeline.Task, do pipeline.Measure) (*pipeline.Canary, *pipeline.Pair, error) {
-	stage, ok := t.Plan.Stage(do.Stage)
+	stage, ok := t.Delivery.Definition(t.Plan, do.Stage)
 	st := t.Delivery.Stage(do.Stage)
-	if st != nil && st.Resolved != nil {
-		stage, ok = *st.Resolved, true
-	}
 	switch {
 	case !ok || stage.Canary == nil:
 		return nil, nil, refusal(pipeline.ReasonOther, "the plan has no canary "+do.Stage, nil)

@@ -33,6 +33,7 @@ type double struct {
 	status int // of the refusals of all queries, 0 if there are none
 	// value is the sample i, which is measured at a time, "" for none; and how many series there are.
 	value func(query string, i int, at time.Time) (string, int)
+	warns func(query string) string // in an answer; nil never does
 }
 
 func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -65,7 +66,11 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			series = append(series, fmt.Sprintf(`{"metric": {"n": "%d"}, "values": [%s]}`, n, strings.Join(values, ",")))
 		}
 	}
-	fmt.Fprintf(w, `{"status": "success", "data": {"resultType": "matrix", "result": [%s]}}`, strings.Join(series, ","))
+	warning := ""
+	if d.warns != nil {
+		warning = fmt.Sprintf(`"warnings": [%q], `, d.warns(query))
+	}
+	fmt.Fprintf(w, `{"status": "success", %s"data": {"resultType": "matrix", "result": [%s]}}`, warning, strings.Join(series, ","))
 }
 
 func seriesOf(_ string, n int) int { return n }

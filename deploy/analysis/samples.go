@@ -145,6 +145,9 @@ func (q *question) askPart(ctx context.Context, part metrics.Range) error {
 		return &pipeline.Failure{Code: pipeline.ReasonOther, Detail: q.words(fmt.Sprintf("it gave %d samples for %d", len(got.Values), part.Points()))}
 	}
 	q.got.Values, q.got.Link = append(q.got.Values, got.Values...), got.Link
+	if got.Warning != "" {
+		q.got.Warning = got.Warning
+	}
 	return nil
 }
 
@@ -167,6 +170,17 @@ func (q *question) failure(ctx context.Context, err error) error {
 
 func (q *question) words(what string) string {
 	return fmt.Sprintf("metric %s, asked of %s: %s", q.metric, q.source, what)
+}
+
+// warning is what the source remarks on the answers, each remark once.
+func (q questions) warning() string {
+	var all []string
+	for _, one := range slices.Concat(q.value, q.total) {
+		if w := one.got.Warning; w != "" && !slices.Contains(all, w) {
+			all = append(all, w)
+		}
+	}
+	return strings.Join(all, "; ")
 }
 
 // samples are the answer as the judge wants it.
@@ -192,6 +206,7 @@ func gather(c *pipeline.Canary, look pipeline.PlannedLook, looks int, all []ques
 			got.BaselineTotal, got.CanaryTotal = q.total[0].samples(), q.total[1].samples()
 			from.BaselineTotal, from.CanaryTotal = q.total[0].over.Query, q.total[1].over.Query
 		}
+		from.Warning = clip(q.warning())
 		samples, series = append(samples, got), append(series, from)
 	}
 	request, ok := c.Request(samples)

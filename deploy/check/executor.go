@@ -117,12 +117,9 @@ func (e *Executor) job(ctx context.Context, t *pipeline.Task, do pipeline.RunChe
 	return result{saw: "Job " + ran.Job + " did not end well: " + clean(detail, maxDetail)}, nil
 }
 
-// definition is the check of the stage as it was resolved, or as the plan has it.
+// definition is the check of the stage.
 func definition(t *pipeline.Task, do pipeline.RunCheck) (pipeline.Check, error) {
-	stage, ok := t.Plan.Stage(do.Stage)
-	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
-		stage, ok = *st.Resolved, true
-	}
+	stage, ok := t.Delivery.Definition(t.Plan, do.Stage)
 	if !ok {
 		return pipeline.Check{}, refusal(pipeline.ReasonOther, "the plan has no stage "+do.Stage, nil)
 	}

@@ -37,6 +37,9 @@ func (r Range) Points() int { return int(r.End.Sub(r.Start) / r.Step) }
 type Samples struct {
 	Values []float64 // one for each step of the range, oldest first; NaN where nothing was measured
 	Link   string    // a page of the system that shows them to people, "" if it has none
+	// Warning is what the system remarks on its answer, for people: bounded, without secrets. What is only a part of what
+	// was measured is no answer, but a *Failure.
+	Warning string
 }
 
 // NotOneError says that the system knows not one number for the query, but none or several.

@@ -192,6 +192,7 @@ type metricRow struct {
 	Name, Reason, Kind                              string
 	Change, Estimate, Interval                      string
 	Lines, Spread, Link, Source, AskedB, AskedC, Of string
+	Warning                                         string
 }
 
 type groupRow struct{ Name, Score, Weight string }
@@ -280,6 +281,7 @@ func (row *metricRow) asked(m *pipeline.Measurement, i int) {
 	series, metric := m.Series[i], m.Request.Metrics[i]
 	row.Source, row.AskedB, row.AskedC = line(series.Source, maxLabel), clip(series.Baseline, 4*maxWords), clip(series.Canary, 4*maxWords)
 	row.Link, row.Kind = safeURL(series.Link), line(string(metric.Kind), maxLabel)
+	row.Warning = line(series.Warning, maxWords)
 	row.Of = fmt.Sprintf("%d and %d samples", len(metric.Baseline), len(metric.Canary))
 }
 

@@ -33,6 +33,7 @@ func samplesOf(from time.Time) *pipeline.Measurement {
 		query := fmt.Sprintf("avg(%s{track=%%q})", strings.ReplaceAll(metric.Name, " ", "_"))
 		m.Series = append(m.Series, pipeline.Series{Source: "main", Step: time.Minute, Start: from, Baseline: fmt.Sprintf(query, "baseline"), Canary: fmt.Sprintf(query, "canary"), Link: "https://prometheus.example.com/graph"})
 	}
+	m.Series[1].Warning = "PromQL info: input to histogram_quantile needed to be fixed for monotonicity"
 	return m
 }
 

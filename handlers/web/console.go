@@ -32,7 +32,7 @@ type Source interface {
 	Delivery(ctx context.Context, id string) (pipeline.View, error)
 	// Log is what is kept of the log of a stage's Kubernetes Job, or ErrNotFound.
 	Log(ctx context.Context, id, stage string) (string, error)
-	// Samples are those of the newest look at a canary, or ErrNotFound.
+	// Samples are those of the newest look at a canary, or ErrNotFound. They may be shared, and are only read.
 	Samples(ctx context.Context, id, stage string) (*pipeline.Measurement, error)
 	// Changes signals that a delivery has changed, or any of them if id is "". Signals
 	// may be merged but the last one is never lost. stop ends it.

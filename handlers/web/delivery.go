@@ -189,7 +189,7 @@ func (c *Console) newDeliveryPage(v pipeline.View) deliveryPage {
 		p.Problems = append(p.Problems, newProblemRow(v, pr))
 	}
 	for _, w := range v.Warnings[:min(len(v.Warnings), maxWarnings)] {
-		p.Warnings = append(p.Warnings, warning(w))
+		p.Warnings = append(p.Warnings, capital(line(w.Words(), maxWords)))
 	}
 	p.More = leftOut(v)
 	c.offer(&p, v)
@@ -212,10 +212,6 @@ func (c *Console) offer(p *deliveryPage, v pipeline.View) {
 			p.Help = append(p.Help, helpRow{c.mention + " " + o.verb, o.words})
 		}
 	}
-}
-
-func warning(w pipeline.Warning) string {
-	return capital(line(firstOf(w.Left(), w.Detail), maxWords))
 }
 
 func leftOut(v pipeline.View) []string {

@@ -138,7 +138,7 @@ func failed(now time.Time) pipeline.View {
 	v := shop(base(now, pipeline.StatusFailed, "stage smoke failed"), pipeline.StageSucceeded, pipeline.StageFailed, pipeline.StagePending, pipeline.StagePending)
 	v.Stages[1].Reason = "job smoke-test did not succeed: script_failure"
 	v.MayRetry, v.MayRollback = true, true
-	v.Warnings = []pipeline.Warning{{Effect: "slack-message", Detail: "the Slack channel #shop-deploys does not exist, or Slipway is not in it"}}
+	v.Warnings = []pipeline.Warning{{Effect: "write-message", Detail: "the Slack channel #shop-deploys does not exist, or Slipway is not in it"}}
 	return v
 }
 

@@ -5,6 +5,12 @@ import (
 	"math"
 )
 
+// What the default judge makes of a confidence outside of these: the nearer one.
+const (
+	LeastConfidence = 0.5
+	MostConfidence  = 0.999999
+)
+
 const (
 	defaultConfidence = 0.95
 	// leastSamples of each side are needed to say anything of a metric.
@@ -32,7 +38,7 @@ type plan struct {
 }
 
 func planOf(req Request) plan {
-	confidence := min(1-1e-6, max(0.5, orNumber(req.Confidence, defaultConfidence)))
+	confidence := min(MostConfidence, max(LeastConfidence, orNumber(req.Confidence, defaultConfidence)))
 	share := -math.Expm1(math.Log(confidence) / float64(max(1, len(req.Metrics)))) // Šidák's
 	return plan{rate: share, look: req.Look, looks: req.Looks, confidence: confidence}
 }

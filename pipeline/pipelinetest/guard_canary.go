@@ -22,10 +22,7 @@ func (g *guard) checkCanaries(t Taken) error {
 	}
 	for i := range t.After.Stages {
 		st := &t.After.Stages[i]
-		def, _ := t.Plan.Stage(st.Name)
-		if st.Resolved != nil {
-			def = *st.Resolved
-		}
+		def, _ := t.After.Definition(t.Plan, st.Name)
 		if def.Canary == nil {
 			continue
 		}

@@ -16,9 +16,8 @@ import (
 func CompileCanary(f *File, in Input, defaults Defaults, stage int, from, to time.Time) (*pipeline.Plan, []pipeline.Problem) {
 	l := f.mergeLane()
 	at, k := l.at(stage)+".canary", *l.stages[stage].Canary
-	c := &compiler{f: f, in: in, problems: &problems{file: f.name}, vars: known(in), lane: l, defaults: defaults}
-	c.vars["application"] = string(f.Application)
-	times := at + c.keyOf(at, "lifetime", "to", "interval")
+	c := &compiler{f: f, in: in, problems: &problems{file: f.name}, vars: known(in, string(f.Application)), lane: l, defaults: defaults}
+	times := at + c.f.keyOf(at, "lifetime", "to", "interval")
 	if to.Sub(from) > maxCanaryLifetime {
 		c.add(times, "30d is the most that is judged at once", "")
 		return nil, c.problems.told()
@@ -49,8 +48,8 @@ func CompileCanary(f *File, in Input, defaults Defaults, stage int, from, to tim
 }
 
 // known are the variables of a commit without what is not set.
-func known(in Input) map[string]any {
-	vars := variables(in, nil)
+func known(in Input, application string) map[string]any {
+	vars := variables(in, application, nil)
 	for name, set := range map[string]bool{"project": in.Project.Path != "", "commit": in.Commit.SHA != "", "merge_request": in.MergeRequest.IID != 0} {
 		fields, ok := vars[name].(map[string]any)
 		if !ok || !set {

@@ -3,6 +3,8 @@ package spec
 import (
 	"fmt"
 	"time"
+
+	"gitlab.com/slipway-cd/slipway/pipeline/canary"
 )
 
 // What holds for a canary where the file says nothing, and what is the most that it may ask for.
@@ -92,7 +94,7 @@ func (c *checker) checkCanary(path string, s *Stage) {
 	c.checkJudge(path, k)
 	if m := k.Marginal; m != nil && m.Do != "" && m.Do != "judgement" {
 		for _, key := range []string{"ask", "approvers", "not", "quorum", "expires"} {
-			if c.given(path + ".marginal." + key) {
+			if c.f.given(path + ".marginal." + key) {
 				c.add(path+".marginal."+key, key+" is for a question, and nobody is asked", "remove it, or write do: judgement")
 			}
 		}
@@ -101,21 +103,11 @@ func (c *checker) checkCanary(path string, s *Stage) {
 	for i := range k.Metrics {
 		m, path := &k.Metrics[i], fmt.Sprintf("%s.metrics[%d]", path, i)
 		if name := m.name(); name != "" && names[name] {
-			c.add(path+c.keyOf(path, "name", "use"), fmt.Sprintf("there are two metrics with the name %s", quote(name)), "give each a name of its own")
+			c.add(path+c.f.keyOf(path, "name", "use"), fmt.Sprintf("there are two metrics with the name %s", quote(name)), "give each a name of its own")
 		}
 		names[m.name()] = true
 		c.checkMetric(path, m)
 	}
-}
-
-// keyOf is the first of the keys that is given, with its dot; "" if none is.
-func (c *checker) keyOf(path string, keys ...string) string {
-	for _, key := range keys {
-		if c.given(path + "." + key) {
-			return "." + key
-		}
-	}
-	return ""
 }
 
 func (c *checker) checkCanaryTimes(path string, k *Canary) {
@@ -134,7 +126,7 @@ func (c *checker) checkCanaryTimes(path string, k *Canary) {
 		c.add(path+".interval", fmt.Sprintf("there would be more than %d looks", maxLooks), "look less often")
 	}
 	switch sliding := k.Window == "sliding"; {
-	case sliding && k.Lookback == "" && !c.given(path+".lookback"):
+	case sliding && k.Lookback == "" && !c.f.given(path+".lookback"):
 		c.add(path+".window", "it is not said how far a sliding window goes back", "add lookback")
 	case !sliding && k.Lookback != "":
 		c.add(path+".lookback", "lookback is for window: sliding", "add window: sliding, or remove it")
@@ -146,15 +138,15 @@ func (c *checker) checkCanaryTimes(path string, k *Canary) {
 // checkPast is for a time that has been.
 func (c *checker) checkPast(path string, k *Canary) {
 	for _, key := range []string{"workloads", "instances", "weight", "weights", "warmup", "interval", "lifetime", "window", "lookback"} {
-		if c.given(join(path, key)) {
+		if c.f.given(join(path, key)) {
 			c.add(join(path, key), key+" means nothing for a time that has been", "remove it, or from and to")
 		}
 	}
 	from, to := k.From.Time(), k.To.Time()
 	switch {
-	case k.From == "" && !c.given(path+".from"):
+	case k.From == "" && !c.f.given(path+".from"):
 		c.add(path+".to", "it is not said when that time began", "add from")
-	case k.To == "" && !c.given(path+".to"):
+	case k.To == "" && !c.f.given(path+".to"):
 		c.add(path+".from", "it is not said when that time ended", "add to")
 	case from.IsZero() || to.IsZero(): // was said
 	case !from.Before(to):
@@ -178,8 +170,12 @@ func (c *checker) checkWeights(path string, k *Canary) {
 }
 
 func (c *checker) checkJudge(path string, k *Canary) {
-	if f := k.Confidence; f != nil && (*f <= 0 || *f >= 1) {
+	switch f := k.Confidence; {
+	case f == nil:
+	case !(*f > 0 && *f < 1):
 		c.add(path+".confidence", "confidence must be between 0 and 1", "write for example 0.95")
+	case k.Judge != canary.Kayenta && (*f < canary.LeastConfidence || *f > canary.MostConfidence):
+		c.add(path+".confidence", fmt.Sprintf("the default judge takes a confidence from %v to %v", canary.LeastConfidence, canary.MostConfidence), "write for example 0.95")
 	}
 	if k.Tolerance != nil && k.Judge != "kayenta" {
 		c.add(path+".tolerance", "tolerance is for judge: kayenta", "remove it")
@@ -210,7 +206,7 @@ func (c *checker) checkJudge(path string, k *Canary) {
 }
 
 func (c *checker) scoreKey(path string) string {
-	return ".score" + c.keyOf(path+".score", "marginal", "pass")
+	return ".score" + c.f.keyOf(path+".score", "marginal", "pass")
 }
 
 // within refuses a number that is not from 0 to most.
@@ -221,9 +217,9 @@ func (c *checker) within(path string, f *float64, most float64) {
 }
 
 func (c *checker) checkMetric(path string, m *CanaryMetric) {
-	if c.readable(path) && !c.given(path+".use") {
+	if c.readable(path) && !c.f.given(path+".use") {
 		for _, key := range []string{"name", "source", "query"} {
-			if !c.given(join(path, key)) {
+			if !c.f.given(join(path, key)) {
 				c.add(path, "this metric has no "+key, "add "+key+":, or use: with the name of an operator's metric")
 				break
 			}

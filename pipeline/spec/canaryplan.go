@@ -97,11 +97,11 @@ func (c *compiler) metric(at string, k *Canary, m *CanaryMetric) pipeline.Canary
 	c.checkTrack(at, k, out)
 	switch {
 	case out.Total != "" && out.Rule.Kind != canary.Count:
-		c.add(at+c.keyOf(at, "total", "kind", "use"), "only a count has a total", "write kind: count, or remove total")
+		c.add(at+c.f.keyOf(at, "total", "kind", "use"), "only a count has a total", "write kind: count, or remove total")
 	case out.Rule.Critical && out.Rule.Advisory:
-		c.add(at+c.keyOf(at, "advisory", "critical", "use"), "a metric cannot be critical and advisory", "remove one of them")
+		c.add(at+c.f.keyOf(at, "advisory", "critical", "use"), "a metric cannot be critical and advisory", "remove one of them")
 	case out.Step > k.longestStep():
-		c.add(at+c.keyOf(at, "step", "use"), fmt.Sprintf("the first look would have no samples: they are %s apart", out.Step), fmt.Sprintf("%s is the most", k.longestStep().Truncate(time.Second)))
+		c.add(at+c.f.keyOf(at, "step", "use"), fmt.Sprintf("the first look would have no samples: they are %s apart", out.Step), fmt.Sprintf("%s is the most", k.longestStep().Truncate(time.Second)))
 	}
 	return out
 }
@@ -144,15 +144,6 @@ func orPointer(given, otherwise *float64) *float64 {
 	return otherwise
 }
 
-func (c *compiler) keyOf(at string, keys ...string) string {
-	for _, key := range keys {
-		if c.given(at + "." + key) {
-			return "." + key
-		}
-	}
-	return ""
-}
-
 func (c *compiler) metricsHint(written string) string {
 	if len(c.defaults.Metrics) == 0 {
 		return "there are none; write source and query"
@@ -162,7 +153,7 @@ func (c *compiler) metricsHint(written string) string {
 
 func (c *compiler) checkSources(at string, m *CanaryMetric, out pipeline.CanaryMetric) {
 	if !slices.Contains(c.defaults.Sources, out.Source) {
-		c.add(at+c.keyOf(at, "source", "use"), fmt.Sprintf("there is no metrics source %s", quote(out.Source)), c.sourcesHint(string(m.Source)))
+		c.add(at+c.f.keyOf(at, "source", "use"), fmt.Sprintf("there is no metrics source %s", quote(out.Source)), c.sourcesHint(string(m.Source)))
 	}
 }
 
@@ -177,7 +168,7 @@ func (c *compiler) checkTrack(at string, k *Canary, out pipeline.CanaryMetric) {
 			return
 		}
 		if t, flaws := lang.template(q.text); len(flaws) == 0 && !knowsTracks(t) {
-			c.add(at+c.keyOf(at, q.key, "use"), q.key+" asks the same for baseline and canary", "put ${{ track }} or ${{ version }} in it where their labels belong")
+			c.add(at+c.f.keyOf(at, q.key, "use"), q.key+" asks the same for baseline and canary", "put ${{ track }} or ${{ version }} in it where their labels belong")
 		}
 	}
 }
@@ -239,7 +230,7 @@ func (c *compiler) checkPoints(at string, k *Canary, out *pipeline.Canary) {
 		points += sides * int(k.window()/m.Step)
 	}
 	if points > maxPoints {
-		c.add(at+c.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples, and %d are the most", points, maxPoints),
+		c.add(at+c.f.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples, and %d are the most", points, maxPoints),
 			"take a longer step, a sliding window or fewer metrics")
 		return
 	}
@@ -248,7 +239,7 @@ func (c *compiler) checkPoints(at string, k *Canary, out *pipeline.Canary) {
 		kept /= 2 // of a growing window the first looks have few
 	}
 	if kept > maxKept {
-		c.add(at+c.keyOf(at, "interval", "lifetime", "metrics"), fmt.Sprintf("all looks together would have %d samples, and %d are the most", kept, maxKept),
+		c.add(at+c.f.keyOf(at, "interval", "lifetime", "metrics"), fmt.Sprintf("all looks together would have %d samples, and %d are the most", kept, maxKept),
 			"look less often, or take a longer step")
 		return
 	}
@@ -260,7 +251,7 @@ func (c *compiler) checkPoints(at string, k *Canary, out *pipeline.Canary) {
 // checkSteps refuses what the sources would refuse, and an offset that would be another than what is written.
 func (c *compiler) checkSteps(at string, k *Canary, m pipeline.CanaryMetric) {
 	if n := int(k.window() / m.Step); n > maxSteps {
-		c.add(at+c.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples of %s, and %d are the most that sources give",
+		c.add(at+c.f.keyOf(at, "lifetime", "to", "metrics"), fmt.Sprintf("a look would have %d samples of %s, and %d are the most that sources give",
 			n, quote(m.Rule.Name), maxSteps), "take a longer step, or a sliding window")
 	}
 	if k.Offset.Span()%m.Step != 0 {
@@ -347,6 +338,6 @@ func (c *compiler) follow(at string, k *pipeline.Canary, j int) {
 		}
 	}
 	if len(k.Weights) > 0 && k.Deploy.Traffic == nil {
-		c.add(at+c.keyOf(at, "weights", "weight"), "weights need an HTTPRoute that moves the traffic", fmt.Sprintf("add traffic: {httproute: NAME} to deploy %s", c.lane.stages[j].Name))
+		c.add(at+c.f.keyOf(at, "weights", "weight"), "weights need an HTTPRoute that moves the traffic", fmt.Sprintf("add traffic: {httproute: NAME} to deploy %s", c.lane.stages[j].Name))
 	}
 }

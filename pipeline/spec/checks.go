@@ -42,7 +42,7 @@ func (c *checker) checkChecks(path string, checks Checks, s *Stage) {
 }
 
 func (c *checker) triedCheck(path string) bool {
-	return !c.readable(path) || slices.ContainsFunc(checkKinds(), func(key string) bool { return c.given(join(path, key)) })
+	return !c.readable(path) || slices.ContainsFunc(checkKinds(), func(key string) bool { return c.f.given(join(path, key)) })
 }
 
 func (c *checker) checkTimes(path string, k *Check, s *Stage) {
@@ -71,7 +71,7 @@ func (c *checker) checkLook(path string, k *Check, s *Stage) {
 	}
 	if m := k.Metric; m != nil {
 		switch {
-		case c.readable(path+".metric") && !c.given(path+".metric.max") && !c.given(path+".metric.min"):
+		case c.readable(path+".metric") && !c.f.given(path+".metric.max") && !c.f.given(path+".metric.min"):
 			c.add(path+".metric", "this metric has no bound", "add max or min")
 		case m.Max != nil && m.Min != nil && *m.Min > *m.Max:
 			c.add(path+".metric.min", "min is more than max", "")

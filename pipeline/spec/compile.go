@@ -92,8 +92,7 @@ func CompileReview(f *File, in Input, op Operator) (*pipeline.Plan, []pipeline.P
 }
 
 func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline.Problem) {
-	c := &compiler{f: f, in: in, op: op, problems: &problems{file: f.name}, vars: variables(in, nil), lane: l, graph: newGraph(l.stages)}
-	c.vars["application"] = string(f.Application)
+	c := &compiler{f: f, in: in, op: op, problems: &problems{file: f.name}, vars: variables(in, string(f.Application), nil), lane: l, graph: newGraph(l.stages)}
 	defaults := op.Defaults(in.Project.Path)
 	c.plan = &pipeline.Plan{
 		Schema: pipeline.PlanSchema, Application: string(f.Application),
@@ -107,7 +106,7 @@ func compile(f *File, in Input, op Operator, l lane) (*pipeline.Plan, []pipeline
 	if c.plan.ChannelsHeld = defaults.ChannelsHeld || l.review; c.plan.ChannelsHeld {
 		c.plan.Channels = defaults.Channels
 	}
-	if c.given("slack") && !l.review {
+	if c.f.given("slack") && !l.review {
 		c.mayTell("slack", c.plan.Channel)
 	}
 	for i, l := range f.Links {
@@ -148,11 +147,6 @@ type compiler struct {
 	// Of the stage at hand. skipped: it never runs, so its texts may stay as they are.
 	// dynamic: its texts are read as templates once more, when its turn comes.
 	skipped, dynamic bool
-}
-
-func (c *compiler) given(path string) bool {
-	_, given := c.f.spots[path]
-	return given
 }
 
 func (c *compiler) add(path, what, hint string) { c.problems.add(c.f.spots[path].at, what, hint) }

@@ -96,7 +96,7 @@ func (c *compiler) trigger(at string, t *Trigger) *pipeline.Trigger {
 
 func (c *compiler) notify(at string, n *Notify) *pipeline.Notify {
 	channel := string(n.Slack)
-	if !c.given(at + ".slack") {
+	if !c.f.given(at + ".slack") {
 		channel = c.literal(c.plan.Channel)
 		if channel == "" {
 			c.add(at, "there is no channel to send this to", "add slack:")
@@ -115,7 +115,7 @@ func (c *compiler) mayTell(at, channel string) {
 	if len(c.plan.Channels) > 0 {
 		hint = "only to " + strings.Join(c.plan.Channels, ", ") + "; " + hint
 	}
-	if !c.given(at) { // it is the file's own
+	if !c.f.given(at) { // it is the file's own
 		at = "slack"
 	}
 	c.add(at, "this project may send nothing to "+quote(channel), hint)

@@ -154,7 +154,7 @@ func TestATitleIsNeverAnExpression(t *testing.T) {
 		for _, st := range plan.Stages {
 			if st.Dynamic {
 				dynamic++
-				resolved, err := e.resolve(st, variables(Input{}, nil))
+				resolved, err := e.resolve(st, variables(Input{}, "shop", nil))
 				if err != nil {
 					t.Fatal(err)
 				}

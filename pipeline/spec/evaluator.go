@@ -37,8 +37,7 @@ func (e *Evaluator) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Eve
 		return out, nil
 	}
 	in := Input{Project: t.Plan.Project, Commit: t.Plan.Commit, MergeRequest: t.Plan.MergeRequest}
-	vars := variables(in, stageValues(t.Plan, &t.Delivery, before(t.Plan, do.Stage)))
-	vars["application"] = t.Plan.Application
+	vars := variables(in, t.Plan.Application, stageValues(t.Plan, &t.Delivery, before(t.Plan, do.Stage)))
 	if st.If != "" {
 		yes, err := e.test(st.If, vars)
 		switch {

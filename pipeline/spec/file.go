@@ -34,6 +34,22 @@ type File struct {
 	source    *source
 }
 
+// given tells that there is something at the path.
+func (f *File) given(path string) bool {
+	_, given := f.spots[path]
+	return given
+}
+
+// keyOf is the first of the keys that is given, with its dot; "" if none is.
+func (f *File) keyOf(path string, keys ...string) string {
+	for _, key := range keys {
+		if f.given(path + "." + key) {
+			return "." + key
+		}
+	}
+	return ""
+}
+
 // Aftermath is what runs after a delivery that did not end well, when everything that had to go back has gone back.
 type Aftermath struct {
 	// Which ends of the delivery it follows: failed, when a stage failed and what runs was left as it is, or rolled-back. Without it, both.
@@ -169,7 +185,7 @@ type Canary struct {
 	To Moment `json:"to,omitempty" yaml:"to,omitempty"`
 	// Who judges: default, or kayenta for the labels and scores of Spinnaker's.
 	Judge string `json:"judge,omitempty" yaml:"judge,omitempty" jsonschema:"enum=default,enum=kayenta,default=default"`
-	// For default: one minus the share of equal canaries that may be refused. For kayenta: of each metric's interval. Without it, 0.95 and 0.98.
+	// For default, from 0.5 to 0.999999: one minus the share of equal canaries that may be refused. For kayenta: of each metric's interval. Without it, 0.95 and 0.98.
 	Confidence *float64 `json:"confidence,omitempty" yaml:"confidence,omitempty" jsonschema:"minimum=0,maximum=1"`
 	// For kayenta: the part of the estimated change by which its interval must miss zero. Without it, 0.25.
 	Tolerance *float64 `json:"tolerance,omitempty" yaml:"tolerance,omitempty" jsonschema:"minimum=0,maximum=1"`

@@ -100,18 +100,13 @@ func (c *checker) tried(path string) bool {
 	for _, k := range stageKinds() {
 		keys = append(keys, string(k))
 	}
-	return slices.ContainsFunc(keys, func(key string) bool { return c.given(path + "." + key) })
+	return slices.ContainsFunc(keys, func(key string) bool { return c.f.given(path + "." + key) })
 }
 
 // readable tells that there are keys and values at the path.
 func (c *checker) readable(path string) bool {
 	_, mapping := c.f.spots[path].node.(ast.MapNode)
 	return mapping
-}
-
-func (c *checker) given(path string) bool {
-	_, given := c.f.spots[path]
-	return given
 }
 
 // checkKeys refuses keys that mean nothing to this kind of stage.
@@ -129,7 +124,7 @@ func (c *checker) checkKeys(path string, s *Stage, kind pipeline.StageKind) {
 			}
 			c.add(path+".timeout", "timeout is for "+words(tried), hint)
 		}
-		if c.given(path + ".retry") {
+		if c.f.given(path + ".retry") {
 			c.add(path+".retry", "retry is for "+words(tried), "remove it")
 		}
 	}
@@ -189,11 +184,11 @@ func (c *checker) checkReview(path string, s *Stage, kind pipeline.StageKind) {
 }
 
 func (c *checker) checkDeploy(path string, d *Deploy) {
-	if d.Strategy == pipeline.StrategyBlueGreen || d.Strategy == "" && c.given(path+".strategy") {
+	if d.Strategy == pipeline.StrategyBlueGreen || d.Strategy == "" && c.f.given(path+".strategy") {
 		return
 	}
 	for _, key := range []string{"standby", "keep_failed", "traffic"} {
-		if c.given(join(path, key)) {
+		if c.f.given(join(path, key)) {
 			c.add(join(path, key), key+" is for the strategy blue-green", "add strategy: blue-green, or remove it")
 		}
 	}
@@ -201,7 +196,7 @@ func (c *checker) checkDeploy(path string, d *Deploy) {
 
 // checkRun holds the two ways to write a Kubernetes Job apart.
 func (c *checker) checkRun(path string) {
-	manifests, image := c.given(path+".manifests"), c.given(path+".image")
+	manifests, image := c.f.given(path+".manifests"), c.f.given(path+".image")
 	wrong, right := []string{}, ""
 	switch {
 	case manifests && image:
@@ -214,14 +209,14 @@ func (c *checker) checkRun(path string) {
 		c.add(path, "it is not said what is run", "add manifests or image")
 	}
 	for _, key := range wrong {
-		if c.given(join(path, key)) {
+		if c.f.given(join(path, key)) {
 			c.add(join(path, key), fmt.Sprintf("%s goes with %s", key, right), "remove it")
 		}
 	}
 }
 
 func (c *checker) needsEnvironment(path string) {
-	if c.readable(path) && !c.given(path+".environment") {
+	if c.readable(path) && !c.f.given(path+".environment") {
 		c.add(path, "it is not said in which environment this is run", "add environment")
 	}
 }

@@ -107,8 +107,7 @@ func (q *Queries) Fill(plan *pipeline.Plan, query string, tracks ...Track) ([]st
 	if t.dynamic {
 		return nil, errors.New("a query cannot ask for stages")
 	}
-	vars := variables(Input{Project: plan.Project, Commit: plan.Commit, MergeRequest: plan.MergeRequest}, nil)
-	vars["application"] = plan.Application
+	vars := variables(Input{Project: plan.Project, Commit: plan.Commit, MergeRequest: plan.MergeRequest}, plan.Application, nil)
 	var all []string
 	for _, track := range tracks {
 		for _, of := range []struct{ name, value string }{{varVersion, track.Version}, {varRelease, track.Release}} {

@@ -33,7 +33,7 @@ func objectFields(typeName string) []objectField {
 }
 
 // variables are the values for a commit; stages may be nil.
-func variables(in Input, stages map[string]any) map[string]any {
+func variables(in Input, application string, stages map[string]any) map[string]any {
 	c, mr, p := in.Commit, in.MergeRequest, in.Project
 	if stages == nil {
 		stages = map[string]any{}
@@ -43,6 +43,7 @@ func variables(in Input, stages map[string]any) map[string]any {
 		labels = []string{}
 	}
 	return map[string]any{
+		"application": application,
 		"commit": map[string]any{"sha": c.SHA, "short_sha": c.ShortSHA, "ref": c.Ref, "title": c.Title, "author": c.Author,
 			"author_email": c.AuthorEmail},
 		"merge_request": map[string]any{"iid": mr.IID, "title": mr.Title, "url": mr.URL, "source_branch": mr.SourceBranch,
@@ -56,12 +57,9 @@ func variables(in Input, stages map[string]any) map[string]any {
 func stageValues(plan *pipeline.Plan, d *pipeline.Delivery, before map[string]bool) map[string]any {
 	values := map[string]any{}
 	for _, s := range d.Stages {
-		def, ok := plan.Stage(s.Name)
+		def, ok := d.Definition(plan, s.Name)
 		if !ok || !before[s.Name] {
 			continue
-		}
-		if s.Resolved != nil {
-			def = *s.Resolved
 		}
 		approvedBy := []string{}
 		for _, dec := range d.Decisions {

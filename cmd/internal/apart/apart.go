@@ -52,7 +52,7 @@ func Kustomize(k manifest.Kustomization) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, Command) //nolint:gosec // it is this program
-	cmd.Env = []string{"HOME=/nonexistent"} // secrets may be in ours
+	cmd.Env = []string{"HOME=/nonexistent"}           // secrets may be in ours
 	cmd.Stdin = bytes.NewReader(in)
 	cmd.SysProcAttr = withParent()
 	out, err := run(cmd)

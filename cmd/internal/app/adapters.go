@@ -155,82 +155,93 @@ func (r repository) Files(ctx context.Context, project pipeline.Project, sha, pa
 	return r.Client.Files(ctx, project.ID, sha, path)
 }
 
-// pools says who carries out what, how much of it at a time, and for how long.
-func (a *App) pools() ([]engine.Pool, error) {
-	loader, err := spec.NewLoader(spec.LoaderOptions{Source: repository{a.gitlab}, Operator: operator{a.o.Config}, Blobs: a.store})
-	if err != nil {
+// executors carry effects out.
+type executors struct {
+	loader, evaluator, rollbacks, gitlab, answers, slack engine.Executor
+	// Held to what the operator allows now.
+	deployer, checker, analyser engine.Executor
+}
+
+func (a *App) executors() (*executors, error) {
+	x := &executors{gitlab: a.gitlab, answers: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, slack: &messages{slack: a.slack}}
+	var err error
+	if x.loader, err = spec.NewLoader(spec.LoaderOptions{Source: repository{a.gitlab}, Operator: operator{a.o.Config}, Blobs: a.store}); err != nil {
 		return nil, err
 	}
-	evaluator, err := spec.NewEvaluator()
-	if err != nil {
+	if x.evaluator, err = spec.NewEvaluator(); err != nil {
 		return nil, err
 	}
-	rollbacks, err := spec.NewRollbacks(spec.RollbacksOptions{Blobs: a.store, Inbox: inbox{a}})
-	if err != nil {
+	if x.rollbacks, err = spec.NewRollbacks(spec.RollbacksOptions{Blobs: a.store, Inbox: inbox{a}}); err != nil {
 		return nil, err
 	}
 	registries, err := registriesOf(a.o.Config)
 	if err != nil {
 		return nil, err
 	}
-	deployer, err := deploy.New(deploy.Options{
+	a.deployer, err = deploy.New(deploy.Options{
 		Source: repository{a.gitlab}, Blobs: a.store, Clusters: a.clusters, Logger: a.log, Registry: registries, Limits: manifest.Limits{Apart: a.o.Apart},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build the deployer: %w", err)
 	}
-	a.deployer = deployer
 	sources, err := metricsSources(a.o.Config) // once: their limits hold for checks and canaries together
 	if err != nil {
 		return nil, err
 	}
-	checker, err := a.checks(sources, deployer)
+	checker, err := a.checks(sources, a.deployer)
 	if err != nil {
 		return nil, err
 	}
-	analyser, err := a.analyses(sources, deployer)
+	analyser, err := a.analyses(sources, a.deployer)
 	if err != nil {
 		return nil, err
 	}
-	pools := []engine.Pool{
-		{Name: "load", Executor: loader, Size: 8, Timeout: 2 * time.Minute, GiveUp: time.Hour,
+	held := func(next engine.Executor) engine.Executor { return &ruled{cfg: a.o.Config, next: next} }
+	x.deployer, x.checker, x.analyser = held(a.deployer), held(checker), held(analyser)
+	return x, nil
+}
+
+// pools says who carries out what, how much of it at a time, and for how long.
+func (a *App) pools() ([]engine.Pool, error) {
+	x, err := a.executors()
+	if err != nil {
+		return nil, err
+	}
+	return []engine.Pool{
+		{Name: "load", Executor: x.loader, Size: 8, Timeout: 2 * time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.LoadPlan{}}},
-		{Name: "local", Executor: evaluator, Size: 2, Timeout: 10 * time.Second, GiveUp: time.Minute,
+		{Name: "local", Executor: x.evaluator, Size: 2, Timeout: 10 * time.Second, GiveUp: time.Minute,
 			Actions: []pipeline.Action{pipeline.Evaluate{}}},
-		{Name: "start", Executor: rollbacks, Size: 2, Timeout: 10 * time.Second,
+		{Name: "start", Executor: x.rollbacks, Size: 2, Timeout: 10 * time.Second,
 			Actions: []pipeline.Action{pipeline.StartRollback{}, pipeline.StartTearDown{}}},
-		{Name: "gitlab", Executor: a.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
+		{Name: "gitlab", Executor: x.gitlab, Size: 16, Timeout: time.Minute, GiveUp: 10 * time.Minute,
 			Actions: []pipeline.Action{pipeline.LookAtCI{}, pipeline.Identify{}, pipeline.PlayJob{}, pipeline.LookAtJob{},
 				pipeline.StartPipeline{}, pipeline.LookAtPipeline{}}},
-		{Name: "report", Executor: a.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
+		{Name: "report", Executor: x.gitlab, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
 			Actions: []pipeline.Action{pipeline.WriteNote{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.StopEnvironment{}, pipeline.LookAtMergeRequest{},
 				pipeline.DrawChart{}}},
-		{Name: "answer", Executor: &answers{gitlab: a.gitlab, slack: a.slack, calls: a.calls}, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
+		{Name: "answer", Executor: x.answers, Size: 4, Timeout: time.Minute, GiveUp: time.Hour,
 			Actions: []pipeline.Action{pipeline.Answer{}}},
-		{Name: "apply", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 8, Timeout: 5 * time.Minute,
+		{Name: "apply", Executor: x.deployer, Size: 8, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Apply{}, pipeline.Retire{}, pipeline.Remove{}, pipeline.TearDown{}, pipeline.StopJob{}}},
 		// On their own, so that nobody's way back waits for other people's deploys.
-		{Name: "traffic", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute,
+		{Name: "traffic", Executor: x.deployer, Size: 32, Timeout: 5 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Restore{}, pipeline.Switch{}}},
 		// They wait for pods, and for calls that may arrive late. A route that never takes its weights is given up.
-		{Name: "pairs", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 32, Timeout: 5 * time.Minute, GiveUp: 25 * time.Minute,
+		{Name: "pairs", Executor: x.deployer, Size: 32, Timeout: 5 * time.Minute, GiveUp: 25 * time.Minute,
 			Actions: []pipeline.Action{pipeline.WeighPair{}, pipeline.EndPair{}}},
-		{Name: "watch", Executor: &ruled{cfg: a.o.Config, next: deployer}, Size: 512,
+		{Name: "watch", Executor: x.deployer, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
 		// The core waits for a look for two to ten minutes.
-		{Name: "analyse", Executor: &ruled{cfg: a.o.Config, next: analyser}, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
+		{Name: "analyse", Executor: x.analyser, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Measure{}}},
-	}
-	// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
-	// because a release on standby must not wait for other people's Jobs to be checked.
-	pools = append(pools, engine.Pool{
-		Name: "check", Executor: &ruled{cfg: a.o.Config, next: checker}, Size: 512, Timeout: time.Hour, GiveUp: 15 * time.Minute,
-		Actions: []pipeline.Action{pipeline.RunCheck{}},
-	})
-	return append(pools, engine.Pool{
-		Name: "slack", Executor: &messages{slack: a.slack}, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
-		Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.SendNotice{}},
-	}), nil
+		// A check that is a Job may run for long; the others bound themselves to a minute and a half. There is room for many,
+		// because a release on standby must not wait for other people's Jobs to be checked.
+		{Name: "check", Executor: x.checker, Size: 512, Timeout: time.Hour, GiveUp: 15 * time.Minute,
+			Actions: []pipeline.Action{pipeline.RunCheck{}}},
+		{Name: "slack", Executor: x.slack, Size: 8, Timeout: time.Minute, GiveUp: 6 * time.Hour, Yields: true,
+			Actions: []pipeline.Action{pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.SendNotice{}}},
+	}, nil
 }
 
 // messages sends to Slack, or says that there is none.
@@ -257,10 +268,7 @@ func noticeTo(t *pipeline.Task) string {
 	if !ok {
 		return ""
 	}
-	def, _ := t.Plan.Stage(do.Stage)
-	if st := t.Delivery.Stage(do.Stage); st != nil && st.Resolved != nil {
-		def = *st.Resolved
-	}
+	def, _ := t.Delivery.Definition(t.Plan, do.Stage)
 	if def.Notify == nil {
 		return ""
 	}

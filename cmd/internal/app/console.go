@@ -91,8 +91,9 @@ func (c *changes) subscribe(delivery string) (<-chan struct{}, func()) {
 
 // source is the store as the pages want it.
 type source struct {
-	store   store.Store
-	changes *changes
+	store    store.Store
+	changes  *changes
+	measured measurements
 }
 
 // Deliveries implements web.Source.
@@ -135,18 +136,22 @@ func (s *source) document(ctx context.Context, id string) (store.Document, error
 
 // Log implements web.Source.
 func (s *source) Log(ctx context.Context, id, stage string) (string, error) {
-	text, err := s.kept(ctx, id, stage, func(st *pipeline.StageState) string {
+	ref, err := s.left(ctx, id, stage, func(st *pipeline.StageState) string {
 		if st.Ran == nil {
 			return ""
 		}
 		return st.Ran.Log
 	})
+	if err != nil {
+		return "", err
+	}
+	text, err := s.blob(ctx, ref)
 	return string(text), err
 }
 
 // Samples implements web.Source.
 func (s *source) Samples(ctx context.Context, id, stage string) (*pipeline.Measurement, error) {
-	data, err := s.kept(ctx, id, stage, func(st *pipeline.StageState) string {
+	ref, err := s.left(ctx, id, stage, func(st *pipeline.StageState) string {
 		if st.Analysis == nil {
 			return ""
 		}
@@ -155,29 +160,44 @@ func (s *source) Samples(ctx context.Context, id, stage string) (*pipeline.Measu
 	if err != nil {
 		return nil, err
 	}
-	return pipeline.DecodeMeasurement(data)
-}
-
-// kept reads what a stage has left in a blob, whose reference is "" if there is none.
-func (s *source) kept(ctx context.Context, id, stage string, ref func(*pipeline.StageState) string) ([]byte, error) {
-	doc, err := s.document(ctx, id)
+	if m := s.measured.get(ref); m != nil {
+		return m, nil
+	}
+	data, err := s.blob(ctx, ref)
 	if err != nil {
 		return nil, err
+	}
+	m, err := pipeline.DecodeMeasurement(data)
+	if err == nil {
+		s.measured.put(ref, len(data), m)
+	}
+	return m, err
+}
+
+// left is the reference of a blob that a stage has left.
+func (s *source) left(ctx context.Context, id, stage string, ref func(*pipeline.StageState) string) (string, error) {
+	doc, err := s.document(ctx, id)
+	if err != nil {
+		return "", err
 	}
 	d, err := pipeline.DecodeDelivery(doc.Data)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	st := d.Stage(stage)
 	if st == nil || ref(st) == "" {
-		return nil, web.ErrNotFound
+		return "", web.ErrNotFound
 	}
-	data, err := s.store.GetBlob(ctx, ref(st))
+	return ref(st), nil
+}
+
+func (s *source) blob(ctx context.Context, ref string) ([]byte, error) {
+	data, err := s.store.GetBlob(ctx, ref)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil, web.ErrNotFound
 	case err != nil:
-		return nil, fmt.Errorf("read what stage %s of %s has left: %w", stage, id, err)
+		return nil, fmt.Errorf("read what a stage has left: %w", err)
 	}
 	return data, nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // stored puts a delivery into the store, as the engine does.
-func stored(t *testing.T, s store.Store, d pipeline.Delivery, hidden bool, blobs ...string) {
+func stored(t testing.TB, s store.Store, d pipeline.Delivery, hidden bool, blobs ...string) {
 	t.Helper()
 	if _, err := s.Deliver(t.Context(), store.Event{To: engine.Delivery(d.ID), Kind: "seed", At: time.Now()}); err != nil {
 		t.Fatal(err)

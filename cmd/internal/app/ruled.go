@@ -39,10 +39,7 @@ func (r *ruled) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Event, 
 // sourcesOf are the metrics sources that a check or a look at a canary asks.
 func sourcesOf(t *pipeline.Task) (sources []string) {
 	stage, _ := pipeline.StageOf(t.Effect.Do)
-	def, _ := t.Plan.Stage(stage)
-	if st := t.Delivery.Stage(stage); st != nil && st.Resolved != nil {
-		def = *st.Resolved
-	}
+	def, _ := t.Delivery.Definition(t.Plan, stage)
 	switch do := t.Effect.Do.(type) {
 	case pipeline.RunCheck:
 		for _, c := range def.Checks {
@@ -63,7 +60,7 @@ func sourcesOf(t *pipeline.Task) (sources []string) {
 // touched lists the environments in which the effect starts something new.
 func touched(t *pipeline.Task) []string {
 	stage, _ := pipeline.StageOf(t.Effect.Do)
-	def, ok := t.Plan.Stage(stage)
+	def, ok := t.Delivery.Definition(t.Plan, stage)
 	if !ok {
 		return nil
 	}

@@ -51,16 +51,17 @@ func parse(text string) (query, error) {
 func (s *Sim) handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		mux.HandleFunc(method+" /api/v1/query", answer(s.instant))
-		mux.HandleFunc(method+" /api/v1/query_range", answer(s.overTime))
+		mux.HandleFunc(method+" /api/v1/query", s.answer(s.instant))
+		mux.HandleFunc(method+" /api/v1/query_range", s.answer(s.overTime))
 	}
 	return mux
 }
 
 // answer sends what do gives as Prometheus would. An error is one of the question.
-func answer(do func(*http.Request) (any, error)) http.HandlerFunc {
+func (s *Sim) answer(do func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
+		s.wait(r.Context())
 		reply := map[string]any{"status": "success"}
 		data, err := do(r)
 		w.Header().Set("Content-Type", "application/json")

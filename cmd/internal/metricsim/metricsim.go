@@ -8,6 +8,7 @@
 package metricsim
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -57,7 +58,11 @@ type Sim struct {
 
 	mu   sync.Mutex
 	seen map[string]*span // by name and version
+	held *hold            // nil while queries are answered
 }
+
+// hold keeps queries waiting.
+type hold struct{ asked, over chan struct{} }
 
 // span is how long a track was there, and how it behaved.
 type span struct {
@@ -104,6 +109,44 @@ func (s *Sim) Close() {
 	_ = s.server.Close() // nothing of it is to be kept
 }
 
+// Hold lets queries wait until release is called, and closes asked as soon as one does.
+func (s *Sim) Hold() (asked <-chan struct{}, release func()) {
+	h := &hold{asked: make(chan struct{}), over: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = h
+	return h.asked, sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.held == h {
+			s.held = nil
+		}
+		close(h.over)
+	})
+}
+
+// wait returns when queries are answered, or who asked is gone.
+func (s *Sim) wait(ctx context.Context) {
+	s.mu.Lock()
+	h := s.held
+	if h != nil {
+		select {
+		case <-h.asked:
+		default:
+			close(h.asked)
+		}
+	}
+	s.mu.Unlock()
+	if h == nil {
+		return
+	}
+	select {
+	case <-h.over:
+	case <-ctx.Done():
+	case <-s.done:
+	}
+}
+
 // observe remembers since when tracks are there, and until when.
 func (s *Sim) observe(now time.Time) {
 	running := s.o.Running()
@@ -135,23 +178,29 @@ func (s *Sim) sample(q query, at, now time.Time) (value float64, ok bool) {
 	return t.at(q.metric, s.o.Seed, at.Unix()-t.from.Unix()), true
 }
 
-// at draws a sample. The same seed gives the same one for the n-th second of a track, whatever the time is.
 func (t *span) at(m metric, seed uint64, n int64) float64 {
+	requests, failed, latency := t.Second(seed, n)
+	switch m {
+	case requestsOf:
+		return requests
+	case errorsOf:
+		return failed
+	default:
+		return latency
+	}
+}
+
+// Second draws what is measured in the n-th second of a track: its requests, how many of them failed, and the 99th percentile
+// of the latency in seconds. The same seed gives the same, whatever the time is.
+func (t Track) Second(seed uint64, n int64) (requests, failed, latency float64) {
 	side := uint64(0)
 	if t.Name == "canary" {
 		side = 1
 	}
 	rnd := rand.New(rand.NewPCG(seed, uint64(n)<<1|side))
-	requests := math.Round(perSample * math.Exp(jitter*rnd.NormFloat64()))
+	requests = math.Round(perSample * math.Exp(jitter*rnd.NormFloat64()))
 	expected := requests * t.Errors
-	failed := max(0, math.Round(expected+math.Sqrt(expected)*rnd.NormFloat64()))
-	latency := t.Latency.Seconds() * math.Exp(jitter*rnd.NormFloat64())
-	switch m {
-	case requestsOf:
-		return requests
-	case errorsOf:
-		return min(failed, requests)
-	default:
-		return latency
-	}
+	failed = min(requests, max(0, math.Round(expected+math.Sqrt(expected)*rnd.NormFloat64())))
+	latency = t.Latency.Seconds() * math.Exp(jitter*rnd.NormFloat64())
+	return requests, failed, latency
 }

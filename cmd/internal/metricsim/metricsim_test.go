@@ -64,3 +64,25 @@ func TestTheSameSeedGivesTheSameNoise(t *testing.T) {
 		t.Error("the third second differs between two runs, or is like the fourth")
 	}
 }
+
+func TestQueriesWaitWhileTheyAreHeld(t *testing.T) {
+	s, err := Start(Options{
+		Running: func() []Track { return nil },
+		Changed: func() (<-chan struct{}, func()) { return make(chan struct{}), func() {} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	asked, release := s.Hold()
+	impatient := http.Client{Timeout: 100 * time.Millisecond}
+	if resp, err := impatient.Get(s.URL() + "/api/v1/query?query=up"); err == nil {
+		resp.Body.Close()
+		t.Fatal("the query was answered while it was held")
+	}
+	<-asked
+	release()
+	if code, _, _ := ask(t, s, "up", time.Now(), time.Now()); code != http.StatusBadRequest {
+		t.Errorf("got %d after the release", code)
+	}
+}

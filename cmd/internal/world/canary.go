@@ -29,19 +29,37 @@ var (
 	}
 )
 
+// Track is one side of a pair in production whose pods are all ready.
+type Track struct {
+	Name    string // baseline or canary
+	Version string // the value of slipway.dev/version
+	Images  []string
+}
+
 // startMetrics measures what the pairs of production do.
 func (w *World) startMetrics() error {
 	if w.o.Canary == 0 {
 		return nil
 	}
+	tracks, changed := w.o.Tracks, w.o.Changed
+	if w.Cluster != nil {
+		tracks, changed = w.tracks, w.Cluster.Subscribe
+	}
+	running := func() []metricsim.Track {
+		var all []metricsim.Track
+		for _, t := range tracks() {
+			all = append(all, metricsim.Track{Name: t.Name, Version: t.Version, Behaviour: behaves(t.Images)})
+		}
+		return all
+	}
 	var err error
-	w.metrics, err = metricsim.Start(metricsim.Options{Seed: noiseSeed, Running: w.tracks, Changed: w.Cluster.Subscribe})
+	w.Metrics, err = metricsim.Start(metricsim.Options{Seed: noiseSeed, Running: running, Changed: changed})
 	return err
 }
 
-// tracks are the sides of the pairs in production whose pods are all ready.
-func (w *World) tracks() []metricsim.Track {
-	var all []metricsim.Track
+// tracks are those in a simulated cluster.
+func (w *World) tracks() []Track {
+	var all []Track
 	for _, ns := range w.Cluster.Snapshot().Namespaces {
 		if ns.Name != w.o.Production {
 			continue
@@ -52,7 +70,7 @@ func (w *World) tracks() []metricsim.Track {
 			}
 			labels := wl.Pods[0].Labels
 			if track := labels["slipway.dev/track"]; track != "" {
-				all = append(all, metricsim.Track{Name: track, Version: labels["slipway.dev/version"], Behaviour: behaves(wl.Images)})
+				all = append(all, Track{Name: track, Version: labels["slipway.dev/version"], Images: wl.Images})
 			}
 		}
 	}

@@ -55,26 +55,28 @@ type Options struct {
 	PodStart            time.Duration // of the simulated cluster; 0 is a second
 	JobTime             time.Duration // of each CI job; 0 is a second
 	Standby             time.Duration // of production; 0 is a second
-	Canary              time.Duration // how long production's canary is judged, in a simulated cluster; 0 is none
-	// Serving tells the images of the pods that production's traffic goes to, for a real
-	// cluster; a simulated one is looked at by itself.
+	Canary              time.Duration // how long production's canary is judged; 0 is none
+	// A simulated cluster is looked at by itself. For a real one Serving tells the images of the pods that production's
+	// traffic goes to, and, if there is a canary, Tracks what is available beside them, and Changed when to ask again.
 	Serving func() []string
+	Tracks  func() []Track
+	Changed func() (changed <-chan struct{}, stop func())
 }
 
 // World is the company.
 type World struct {
 	GitLab  *gitlabsim.GitLab
 	Slack   *slacksim.Sim
-	Cluster *kubesim.Sim // nil with a real one
+	Cluster *kubesim.Sim   // nil with a real one
+	Metrics *metricsim.Sim // nil without a canary
 	// Project, Ada (a maintainer), Ben (a developer, who writes the changes), Mallory (a
 	// reporter) and Bot are GitLab's numbers.
 	Project, Ada, Ben, Mallory, Bot int64
 	ChannelID                       string
 	ShopURL                         string // of the shop that customers see
 
-	o       Options
-	shop    *http.Server
-	metrics *metricsim.Sim // nil without a canary
+	o    Options
+	shop *http.Server
 }
 
 // New builds the company and starts it on the loopback. Close it.
@@ -82,8 +84,8 @@ func New(o Options) (*World, error) {
 	if o.Dir == "" {
 		return nil, errors.New("new world: a folder is required")
 	}
-	if o.Canary > 0 && o.Kubeconfig != "" {
-		return nil, errors.New("new world: a canary is measured in a simulated cluster only")
+	if o.Canary > 0 && o.Kubeconfig != "" && (o.Tracks == nil || o.Changed == nil) {
+		return nil, errors.New("new world: to measure a canary in a real cluster, its tracks have to be told")
 	}
 	if o.Staging == "" {
 		o.Staging, o.Production = "shop-staging", "shop"
@@ -103,8 +105,8 @@ func (w *World) Close() {
 	if w.shop != nil {
 		_ = w.shop.Close() // nothing of it is to be kept
 	}
-	if w.metrics != nil {
-		w.metrics.Close()
+	if w.Metrics != nil {
+		w.Metrics.Close()
 	}
 	if w.Cluster != nil {
 		_ = w.Cluster.Close() // a simulator on its way out has nothing to lose
@@ -238,8 +240,8 @@ func (w *World) Config(listen string) ([]byte, error) {
 		"environments": environments,
 		"checks":       m{"hosts": []string{strings.TrimPrefix(w.ShopURL, "http://")}},
 	}
-	if w.metrics != nil {
-		file["metrics_sources"] = []m{{"name": "prometheus", "per_second": 100, "prometheus": m{"url": w.metrics.URL()}}}
+	if w.Metrics != nil {
+		file["metrics_sources"] = []m{{"name": "prometheus", "per_second": 100, "prometheus": m{"url": w.Metrics.URL()}}}
 	}
 	return yaml.Marshal(file)
 }

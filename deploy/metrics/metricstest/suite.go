@@ -74,6 +74,8 @@ func Run(t *testing.T, v Vendor) {
 	t.Run("one number is the newest", v.number)
 	t.Run("what passes is asked again", v.passes)
 	t.Run("what does not pass fails, and may be asked later", v.staysBroken)
+	t.Run("a part is asked for again, and is no answer", v.part)
+	t.Run("what the system remarks is told", v.remark)
 	t.Run("a refusal is final, in clean words without secrets", v.refusal)
 	t.Run("what is no answer fails", v.noAnswer)
 	t.Run("a redirect is not followed", v.redirect)
@@ -201,6 +203,38 @@ func (v *Vendor) staysBroken(t *testing.T) {
 				t.Errorf("asked %d times, want %d", d.times(), tt.tries)
 			}
 		})
+	}
+}
+
+func (v *Vendor) part(t *testing.T) {
+	for _, part := range v.Parts {
+		d := start(t, v, world(), said(part), none)
+		v.good(t, world(), v.at(t, d))
+		if d.times() != 2 {
+			t.Errorf("asked %d times, want once again", d.times())
+		}
+		s := v.at(t, start(t, v, world(), said(part)), func(l *wire.Limits) { l.Tries = 2 })
+		_, err := s.Samples(t.Context(), theRange(v.Query))
+		_, also := s.Number(t.Context(), v.Query)
+		for _, err := range []error{err, also} {
+			var f *metrics.Failure
+			if !errors.As(err, &f) || f.Permanent || !strings.Contains(f.Words, "part") {
+				t.Errorf("got %v", err)
+			}
+		}
+	}
+}
+
+func (v *Vendor) remark(t *testing.T) {
+	for _, remark := range v.Remarks {
+		s := v.at(t, start(t, v, world(), said(remark)))
+		v.good(t, world(), s)
+		if got, err := s.Samples(t.Context(), theRange(v.Query)); err != nil || !strings.Contains(got.Warning, "remark") {
+			t.Errorf("got the warning %q and %v", got.Warning, err)
+		}
+		if _, err := s.Number(t.Context(), v.Query); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -28,6 +28,9 @@ type Vendor struct {
 	Answer func(w World, r *http.Request, body []byte) (Reply, error)
 	// Refusal is how the system says that it does not take a query.
 	Refusal func(words string) Reply
+	// Parts are how the system says, with an answer, that it is a part of what was measured; Remarks how it says something
+	// else of it, in which there is the word "remark". Most systems have neither.
+	Parts, Remarks []func(good Reply) Reply
 	// Aside says which requests are no questions, such as those for a token; nil has none.
 	Aside func(r *http.Request) bool
 	// OneSeries is for systems that cannot answer with several.
@@ -160,6 +163,11 @@ func status(code int, header ...string) fault {
 		}
 		send(w, Reply{Status: code, Type: "text/plain", Body: "not now"})
 	}
+}
+
+// said changes what is answered.
+func said(change func(Reply) Reply) fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ *Vendor, good Reply) { send(w, change(good)) }
 }
 
 func none(w http.ResponseWriter, _ *http.Request, _ *Vendor, good Reply) { send(w, good) }

@@ -70,6 +70,7 @@ func New(o Options) (*Source, error) {
 	secrets = append(secrets, wire.SignIn(header, o.Token, o.Username, o.Password)...)
 	w, err := wire.New(wire.Options{
 		System: o.System, URL: o.URL, Internet: o.Internet, Header: header, Secrets: secrets, Sign: o.Sign, Limits: o.Limits,
+		Busy: func(status int, body []byte) bool { return missing(status, body) != "" },
 	})
 	if err != nil {
 		return nil, err
@@ -84,7 +85,7 @@ func New(o Options) (*Source, error) {
 	if o.ByGET {
 		client = getter{client}
 	}
-	return &Source{api: v1.NewAPI(client), wire: w, system: o.System, page: strings.TrimRight(o.Page, "/")}, nil
+	return &Source{api: v1.NewAPI(whole{client, w, o.System}), wire: w, system: o.System, page: strings.TrimRight(o.Page, "/")}, nil
 }
 
 // getter turns forms that are posted into addresses that are got.
@@ -130,12 +131,14 @@ func (s *Source) Number(ctx context.Context, query string) (float64, error) {
 //
 // Source for the range query: https://prometheus.io/docs/prometheus/latest/querying/api/#range-queries
 func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples, error) {
-	return s.wire.Samples(ctx, r, func(ctx context.Context, r metrics.Range, g *wire.Grid) (string, error) {
+	var remarks []string
+	got, err := s.wire.Samples(ctx, r, func(ctx context.Context, r metrics.Range, g *wire.Grid) (string, error) {
 		query := fill(r.Query, r.Step)
-		value, _, _, err := s.api.QueryRange(ctx, query, v1.Range{Start: r.Start.Add(r.Step), End: r.End, Step: r.Step})
+		value, warnings, infos, err := s.api.QueryRange(ctx, query, v1.Range{Start: r.Start.Add(r.Step), End: r.End, Step: r.Step})
 		if err != nil {
 			return "", s.failure(ctx, err)
 		}
+		remarks = append([]string(warnings), infos...)
 		all, ok := value.(model.Matrix)
 		switch {
 		case !ok:
@@ -153,6 +156,11 @@ func (s *Source) Samples(ctx context.Context, r metrics.Range) (metrics.Samples,
 		}
 		return s.link(query, r), nil
 	})
+	if len(remarks) > 0 {
+		slices.Sort(remarks) // they come in any order
+		got.Warning = s.wire.Clean(strings.Join(remarks, "; "))
+	}
+	return got, err
 }
 
 // fill puts the length of a step in.
@@ -180,6 +188,10 @@ var passes = regexp.MustCompile(` (401|403|408|429)$`)
 // for people, because it may name addresses and headers.
 func (s *Source) failure(ctx context.Context, err error) error {
 	var said *v1.Error
+	var part *metrics.Failure
+	if errors.As(err, &part) {
+		return part
+	}
 	if ctx.Err() != nil || !errors.As(err, &said) {
 		return s.wire.Failed(ctx, err)
 	}

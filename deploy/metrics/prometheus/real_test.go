@@ -17,8 +17,8 @@ import (
 	"gitlab.com/slipway-cd/slipway/deploy/metrics/wire"
 )
 
-// running starts a Prometheus that measures nothing, and waits until it is ready.
-func running(t *testing.T) string {
+// running starts a Prometheus that measures nothing, with more lines of its configuration, and waits until it is ready.
+func running(t *testing.T, more string) string {
 	t.Helper()
 	program, err := exec.LookPath("prometheus")
 	if err != nil {
@@ -29,7 +29,7 @@ func running(t *testing.T) string {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "prometheus.yml")
-	if err := os.WriteFile(file, []byte("global: {scrape_interval: 1h}\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("global: {scrape_interval: 1h}\n"+more), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,7 +68,7 @@ func running(t *testing.T) string {
 }
 
 func TestARealPrometheusIsUnderstood(t *testing.T) {
-	s, err := New(Options{URL: running(t)})
+	s, err := New(Options{URL: running(t, "")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestARealPrometheusIsUnderstood(t *testing.T) {
 
 func TestARealPrometheusTellsOfATime(t *testing.T) {
 	now := time.Now() // may be the end of a minute
-	s, err := New(Options{URL: running(t), Limits: wire.Limits{Now: func() time.Time { return now }}})
+	s, err := New(Options{URL: running(t, ""), Limits: wire.Limits{Now: func() time.Time { return now }}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,5 +131,21 @@ func TestARealPrometheusTellsOfATime(t *testing.T) {
 	var f *metrics.Failure
 	if _, err := s.Samples(t.Context(), r); !errors.As(err, &f) || !f.Permanent || !strings.Contains(f.Words, "does not take the query") {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestARealPrometheusWithoutItsRemoteStorageGivesAPart(t *testing.T) {
+	s, err := New(Options{URL: running(t, "remote_read: [{url: 'http://127.0.0.1:1/read', read_recent: true}]\n"), Limits: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().UTC().Truncate(time.Minute)
+	_, err = s.Samples(t.Context(), metrics.Range{Query: "sum(up) or vector(0)", Start: end.Add(-5 * time.Minute), End: end, Step: time.Minute})
+	_, also := s.Number(t.Context(), "sum(up) or vector(0)")
+	for _, err := range []error{err, also} {
+		var f *metrics.Failure
+		if !errors.As(err, &f) || f.Permanent || !strings.Contains(f.Words, "only a part") || !strings.Contains(f.Words, "remote") {
+			t.Errorf("got %v", err)
+		}
 	}
 }

@@ -76,6 +76,14 @@ func evaluated(form url.Values) []time.Time {
 	return all
 }
 
+// beside puts fields beside the data of an answer.
+func beside(fields string) func(metricstest.Reply) metricstest.Reply {
+	return func(good metricstest.Reply) metricstest.Reply {
+		good.Body = strings.Replace(good.Body, `{"status":"success",`, `{"status":"success",`+fields+`,`, 1)
+		return good
+	}
+}
+
 func TestTheSuiteOfSources(t *testing.T) {
 	metricstest.Run(t, metricstest.Vendor{
 		New: func(t *testing.T, address string, limits wire.Limits) metrics.Sampler {
@@ -86,6 +94,17 @@ func TestTheSuiteOfSources(t *testing.T) {
 			return s
 		},
 		Query: "sum(rate(errors[$step]))", Secrets: []string{token}, Answer: answer,
+		Parts: []func(metricstest.Reply) metricstest.Reply{
+			beside(`"isPartial":true`), // VictoriaMetrics
+			beside(`"warnings":["receive series from Addr: 10.0.0.1:10901 LabelSets: {replica=\"a\"} MinTime: 0 MaxTime: 9: rpc error: code = Unavailable"]`), // Thanos
+			beside(`"warnings":["PromQL warning: quantile value should be between 0 and 1, got 2 (1:10)","remote_read: error sending request: connection refused"]`),
+		},
+		Remarks: []func(metricstest.Reply) metricstest.Reply{
+			beside(`"isPartial":false,"warnings":["PromQL warning: a remark (1:10)"]`),
+			beside(`"infos":["PromQL info: a remark"]`),
+			beside(`"warnings":["No StoreAPIs matched for this query","PromQL info: a remark"]`),
+			beside(`"warnings":["PromQL warning: a remark","2 more warning annotations omitted"]`),
+		},
 		Refusal: func(words string) metricstest.Reply {
 			return metricstest.Reply{Status: 400, Body: `{"status":"error","errorType":"bad_data","error":"` + words + `"}`}
 		},

@@ -26,7 +26,7 @@ func (q queries) Fill(plan *pipeline.Plan, query string, tracks ...analysis.Trac
 
 // A canary is judged again by a real Prometheus, over more steps than that answers with at once.
 func TestARealPrometheusIsTraced(t *testing.T) {
-	source, err := New(Options{URL: running(t)})
+	source, err := New(Options{URL: running(t, "")})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ type Options struct {
 	Sign func(req *http.Request, body []byte) error
 	// Said finds in the body of a refusal what the system says; nil takes the body if it is text.
 	Said func(body []byte) string
-	// Busy says which refusals, besides those that HTTP knows, end when they are waited out; nil knows none.
+	// Busy says which answers, besides those that HTTP knows, may be better when they are asked for again; nil knows none.
 	Busy   func(status int, body []byte) bool
 	Limits Limits
 }
