@@ -145,6 +145,9 @@ func (c counts) compared() ([]view, float64) {
 			break
 		}
 		p := compare(momentsOf(b.surplus(rate)), momentsOf(d.surplus(rate)))
+		if !p.jump.plain() { // few errors that come in bursts look like a jump
+			p.apart = p.lasting
+		}
 		chance = max(chance, p.chance())
 		views = append(views, view{p, size})
 	}

@@ -57,7 +57,7 @@ var harms = []harm{
 type options struct {
 	repetitions, rivals, workers int
 	seed                         uint64
-	only                         string
+	only, rows                   string
 }
 
 func main() {
@@ -67,6 +67,7 @@ func main() {
 	flag.IntVar(&o.workers, "workers", 2, "runs at the same time")
 	flag.Uint64Var(&o.seed, "seed", 20261126, "of everything that is drawn")
 	flag.StringVar(&o.only, "only", "", "only this judge")
+	flag.StringVar(&o.rows, "rows", "", "only rows that begin with this")
 	flag.Float64Var(&requests, "requests", requests, "of each step")
 	flag.Parse()
 	start := time.Now()
@@ -107,6 +108,9 @@ func (o options) alike(w io.Writer) {
 	row(w, slices.Repeat([]string{"---"}, len(header)))
 	for _, f := range families {
 		for _, n := range noises {
+			if !strings.HasPrefix(f.name+" "+n.name, o.rows) {
+				continue
+			}
 			for _, looks := range looksPlanned {
 				cells := []string{f.name, n.name, strconv.Itoa(looks)}
 				for _, t := range o.cell(f.metrics, looks, n, harm{shape: f.shape}) {
@@ -129,6 +133,9 @@ func (o options) different(w io.Writer, metrics int) {
 	row(w, header)
 	row(w, slices.Repeat([]string{"---"}, len(header)))
 	for _, h := range harms {
+		if !strings.HasPrefix(h.name, o.rows) {
+			continue
+		}
 		for _, looks := range looksPlanned {
 			cells := []string{h.name, strconv.Itoa(looks)}
 			for _, t := range o.cell(metrics, looks, noises[0], h) {
