@@ -145,9 +145,6 @@ func (c counts) compared() ([]view, float64) {
 			break
 		}
 		p := compare(momentsOf(b.surplus(rate)), momentsOf(d.surplus(rate)))
-		if !p.jump.plain() { // few errors that come in bursts look like a jump
-			p.apart = p.lasting
-		}
 		chance = max(chance, p.chance())
 		views = append(views, view{p, size})
 	}
@@ -249,7 +246,7 @@ func (c counts) change(level float64) shiftFound {
 	views, chance := c.compared()
 	ch := shiftFound{from: x / n, sure: chance <= level, drifts: views[0].drifts()}
 	jump := views[0].jump
-	if ch.sure && jump.made() {
+	if ch.sure && jump.plain() {
 		ch.jump = jump.at + 1
 		y, m = c.canary.from(jump.at).sums()
 	}

@@ -131,7 +131,7 @@ func (g gauge) change(pairs []pair, level float64) shiftFound {
 		lower, upper = min(lower, low), max(upper, high)
 		c.sure = c.sure && p.chance() <= level
 	}
-	if c.sure && p.jump.made() {
+	if c.sure && p.jump.plain() {
 		reach := p.jump.reach(p.n, level)
 		shift, lower, upper, c.jump = p.jump.size, p.jump.size-reach, p.jump.size+reach, p.jump.at+1
 	}

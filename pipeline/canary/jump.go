@@ -20,18 +20,16 @@ type jump struct {
 	odd       float64 // how many times likelier it is than two levels or a drift, as a logarithm
 }
 
-// made is whether it is so much likelier that it may be said.
-func (j jump) made() bool { return j.odd > 3 }
-
-// plain is whether it is beyond doubt.
+// plain is whether it is beyond doubt. Any other is none: a level that wanders, and few errors that come in bursts, look
+// like jumps.
 func (j jump) plain() bool { return j.odd > 10 }
 
 // jumps is the log-likelihood of a canary that jumps, over all rho and the moments that are worth trying. Any moment is as
 // likely as another. It notes the likeliest if that is likelier than what else there is.
-func (p *pair) jumps(canary moments, tracks [len(closeness)]track, otherwise float64) (log float64, some bool) {
+func (p *pair) jumps(canary moments, tracks [len(closeness)]track, otherwise float64) (log float64) {
 	all := p.moments(canary, tracks)
 	if len(all) == 0 {
-		return 0, false
+		return math.Inf(-1)
 	}
 	var sum mixture
 	best, likely := math.Inf(-1), 0
@@ -46,10 +44,10 @@ func (p *pair) jumps(canary moments, tracks [len(closeness)]track, otherwise flo
 			}
 		}
 	}
-	if p.jump.odd = best - otherwise; p.jump.odd > 0 {
+	if p.jump.odd = best - otherwise; p.jump.plain() {
 		p.likely = likely
 	}
-	return sum.log(), true
+	return sum.log()
 }
 
 // moment is when a canary may jump: the first sample after it, and the sum of those that follow that one.

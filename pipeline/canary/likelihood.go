@@ -85,7 +85,6 @@ type pair struct {
 	level      [len(closeness)]float64 // the baseline's
 
 	apart   float64 // log-likelihood of samples that differ, over all rho and ways to differ
-	lasting float64 // the same without jumps
 	best    int     // the rho at which two levels are likeliest
 	likely  int     // the rho at which what is likeliest of all is so
 	leakOdd float64 // how many times likelier a drift of the canary is than two levels, as a logarithm
@@ -120,9 +119,8 @@ func compare(baseline, canary moments) pair {
 	p.leakOdd = leakBest - levelBest
 	const priorLevel = 1 - priorLeak - priorJump
 	level.add(leak.log(), priorLeak/priorLevel)
-	p.lasting = level.log() + math.Log(priorLevel)
 
-	if jump, some := p.jumps(canary, tracks, max(levelBest, leakBest)); some {
+	if jump := p.jumps(canary, tracks, max(levelBest, leakBest)); p.jump.plain() {
 		level.add(jump, priorJump/priorLevel)
 	}
 	p.apart = level.log() + math.Log(priorLevel)
