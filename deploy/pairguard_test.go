@@ -58,7 +58,7 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 	pictures["unreachable"] = Picture{Trouble: "cluster unreachable, trying again"}
 
 	// What follows from a picture: after how many seconds it is judged again, or that the cluster itself is looked at.
-	const unwell, away, hour = "the canary is unwell", "the look fails", "3600"
+	const unwell, well, away, hour = "the canary is unwell", "it is found well", "the look fails", "3600"
 	type step struct {
 		second  int
 		picture string
@@ -76,16 +76,16 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 		"a baseline that is gone is the looks' business":             {{0, "without a baseline", hour}},
 		"a cluster that is away is no verdict":                       {{0, "not ready", "30"}, {20, "unreachable", hour}, {40, "not ready", "30"}, {70, "not ready", unwell}},
 		"a look that fails is none":                                  {{0, "crashing", away}},
-		"a look that finds it well knows better than an old picture": {{0, "crashing", hour}, {1, "crashing", unwell}},
+		"a look that finds it well knows better than an old picture": {{0, "crashing", well}, {1, "crashing", unwell}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			says, broken := "", error(nil)
+			says, broken, looked := "", error(nil), false
 			g := &pairGuard{
 				pair: pipeline.Pair{Baseline: pipeline.Track{Workloads: []string{TrackBaseline}}, Canary: pipeline.Track{Workloads: []string{TrackCanary}}},
-				look: func(context.Context) (string, error) { return says, broken },
+				look: func(context.Context) (string, error) { looked = true; return says, broken },
 			}
 			for _, s := range steps {
-				says, broken = "", nil
+				says, broken, looked = "", nil, false
 				switch s.follows {
 				case unwell:
 					says = unwell
@@ -100,6 +100,8 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 					got = err.Error()
 				case done:
 					got = g.unwell
+				case looked:
+					got = well
 				}
 				if got != s.follows {
 					t.Errorf("second %d, %s: %s follows, want %s", s.second, s.picture, got, s.follows)

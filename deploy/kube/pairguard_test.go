@@ -160,6 +160,30 @@ func TestACanaryThatCrashesWhileTheClusterIsAwayIsToldAfterwards(t *testing.T) {
 	w.endPair("bbbb2222")
 }
 
+// TestAPairThatIsWellCostsOnlyItsWatches: also when one of its pods is replaced.
+func TestAPairThatIsWellCostsOnlyItsWatches(t *testing.T) {
+	t.Parallel()
+	w := realOne(t) // where only Slipway's own requests are counted
+	p, faults := w.guardedPair()
+	before := faults.Watches()
+	g := w.guard(p)
+	w.watched(faults, before)
+	others := faults.Requests() - faults.Watches()
+	pods := w.admin.CoreV1().Pods(w.namespace)
+	if err := pods.Delete(t.Context(), w.pods(deploy.TrackCanary)[0].Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	w.await("another pod", func() bool {
+		return w.only(p.Canary).Status.AvailableReplicas == 2 && len(w.pods(deploy.TrackCanary)) == 2
+	})
+	if n := faults.Requests() - faults.Watches() - others; n != 0 {
+		t.Errorf("%d requests were made", n)
+	}
+	g.goesOn("a pod is replaced")
+	g.canceled()
+	w.endPair("bbbb2222")
+}
+
 // TestAWatchThatIsRefusedIsTriedAgain: the operator, or a role, may allow it again before the canary has ended.
 func TestAWatchThatIsRefusedIsTriedAgain(t *testing.T) {
 	w := simulated(t)
