@@ -60,7 +60,7 @@ type Options struct {
 }
 
 // Executor carries out Apply, Observe, Switch, Restore, Retire, Remove, TearDown, RunJob, WatchJob, StopJob, StartPair,
-// WeighPair and EndPair.
+// WatchPair, WeighPair and EndPair.
 type Executor struct {
 	Options
 	attendance attendance
@@ -103,6 +103,8 @@ func (e *Executor) Execute(ctx context.Context, t *pipeline.Task) (pipeline.Even
 		event, err = e.stopJob(ctx, t, a)
 	case pipeline.StartPair:
 		event, err = e.startPair(ctx, t, a)
+	case pipeline.WatchPair:
+		event, err = e.watchPair(ctx, t, a)
 	case pipeline.WeighPair:
 		event, err = e.weighPair(ctx, t, a)
 	case pipeline.EndPair:

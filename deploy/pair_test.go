@@ -156,6 +156,12 @@ func TestComplaintsOfPods(t *testing.T) {
 		return []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionFalse, LastTransitionTime: metav1.NewTime(start.Add(after))}}
 	}
 	ready := []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	containersReady := corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue}
+	notReadyFor := func(reason string) []corev1.PodCondition {
+		c := notReady(time.Minute)
+		c[0].Reason = reason
+		return c
+	}
 	crashed := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}
 	cases := []struct {
 		name       string
@@ -165,6 +171,10 @@ func TestComplaintsOfPods(t *testing.T) {
 		{"one that is well", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready}, "", ""},
 		{"one that starts", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: notReady(0)}, "", "is starting"},
 		{"one that isn't ready any more", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: notReady(time.Minute)}, "1 of 2 canary pods isn't ready any more: pod shop", ""},
+		{"one that its readiness gates hold back", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: append(notReadyFor("ReadinessGatesNotReady"), containersReady)},
+			"1 of 2 canary pods isn't ready any more: pod shop", ""},
+		{"one whose node is silent", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: append(notReadyFor(""), containersReady)},
+			"", "the node of pod shop doesn't answer"},
 		{"one that has crashed twice and runs", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "app", RestartCount: 2, LastTerminationState: crashed},
 		}}, "1 of 2 canary pods crashes: container app exited with code 3 and was restarted 2 times", ""},

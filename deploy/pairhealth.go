@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
@@ -87,16 +88,13 @@ func (i illness) of(n int) string {
 func (p place) condition(ctx context.Context, track string, t pipeline.Track) (condition, error) {
 	c := condition{track: track}
 	for _, name := range t.Workloads {
-		o := deploymentNamed(name)
-		live, err := p.readDeployment(ctx, o)
+		live, err := p.readDeployment(ctx, deploymentNamed(name))
 		if err != nil {
 			return c, err
 		}
-		if live == nil || live.DeletionTimestamp != nil || live.Labels[LabelTrack] != track {
-			c.gone = append(c.gone, o.Title())
+		if !c.counts(name, live) {
 			continue
 		}
-		c.want += replicas(live.Spec.Replicas)
 		own := labels.Set{LabelTrack: track, LabelPair: live.Labels[LabelPair], LabelWorkload: live.Labels[LabelWorkload]}
 		pods, err := p.Cluster.List(ctx, corev1.SchemeGroupVersion.WithKind("Pod"), own.String())
 		if err != nil {
@@ -112,6 +110,16 @@ func (p place) condition(ctx context.Context, track string, t pipeline.Track) (c
 		}
 	}
 	return c, nil
+}
+
+// counts takes in a Deployment of the track, and tells whether it is there.
+func (c *condition) counts(name string, live *appsv1.Deployment) bool {
+	if live == nil || live.DeletionTimestamp != nil || live.Labels[LabelTrack] != c.track {
+		c.gone = append(c.gone, deploymentNamed(name).Title())
+		return false
+	}
+	c.want += replicas(live.Spec.Replicas)
+	return true
 }
 
 func (c *condition) add(pod *corev1.Pod) {
@@ -146,6 +154,8 @@ func complaint(pod *corev1.Pod) (ill ailment, other string) {
 	switch {
 	case isReady(pod):
 		return ailment{}, ""
+	case fellOut(pod) && nodeSilent(pod):
+		return ailment{}, "the node of pod " + pod.Name + " doesn't answer"
 	case fellOut(pod):
 		return ailment{notReady, "pod " + pod.Name}, ""
 	}
@@ -161,6 +171,22 @@ func fellOut(pod *corev1.Pod) bool {
 		}
 	}
 	return false
+}
+
+// nodeSilent tells that the cluster itself has called a pod not ready, because its node doesn't answer: unlike the node's
+// kubelet it gives no reason, and leaves what is said of the containers. (MarkPodsNotReady in Kubernetes'
+// pkg/controller/util/node.)
+func nodeSilent(pod *corev1.Pod) bool {
+	unexplained, containersReady := false, false
+	for _, c := range pod.Status.Conditions {
+		switch c.Type { //nolint:exhaustive // the others say nothing of it
+		case corev1.PodReady:
+			unexplained = c.Status == corev1.ConditionFalse && c.Reason == ""
+		case corev1.ContainersReady:
+			containersReady = c.Status == corev1.ConditionTrue
+		}
+	}
+	return unexplained && containersReady
 }
 
 // compareConditions says what is wrong with the canary alone, or why the tracks can't be compared.

@@ -105,6 +105,8 @@ type Analysis struct {
 	Weighing int `json:"weighing,omitempty"`
 	// Compare is what the baseline is made of.
 	Compare *Release `json:"compare,omitempty"`
+	// Watching: the pods of the pair were put under watch.
+	Watching bool `json:"watching,omitempty"`
 	// Ends counts how often it was tried to remove the pair.
 	Ends int `json:"ends,omitempty"`
 	// Report of the newest look that got samples, and the blob that holds what it was made of: a Measurement in JSON.
@@ -146,6 +148,13 @@ type (
 		Compare Release `json:"baseline"` // what the baseline is made of: Stable, or an earlier release
 		Weight  int     `json:"weight,omitempty"`
 	}
+	// WatchPair keeps the pods of the pair under watch as long as nothing is wrong with the canary's: for hours or days.
+	// Outcome: PairUnwell.
+	WatchPair struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Pair    Pair   `json:"pair"`
+	}
 	// WeighPair sets how much of the traffic each track has. Outcome: Weighed.
 	WeighPair struct {
 		Stage   string `json:"stage"`
@@ -176,6 +185,12 @@ type (
 		Stage   string `json:"stage"`
 		Attempt int    `json:"attempt"`
 		Pair    Pair   `json:"pair"`
+	}
+	// PairUnwell: the canary's pods crash, don't start or aren't ready any more, and the baseline's are fine.
+	PairUnwell struct {
+		Stage   string `json:"stage"`
+		Attempt int    `json:"attempt"`
+		Words   string `json:"words"` // what is wrong, as in Sampled: bounded, no secrets
 	}
 	// Weighed: the route has the weights.
 	Weighed struct {

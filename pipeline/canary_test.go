@@ -3,6 +3,7 @@ package pipeline_test
 import (
 	"fmt"
 	"strconv"
+	"testing"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline"
@@ -64,4 +65,47 @@ func (s *script) sampledAs(id string, do pipeline.Measure, words []string) (pipe
 		return e, nil
 	}
 	return nil, fmt.Errorf("samples %q", words[0])
+}
+
+// TestAPairOfAnOlderVersionIsWatched: one that was made before pairs were, in each phase in which it stands. Nothing else
+// happens to it.
+func TestAPairOfAnOlderVersionIsWatched(t *testing.T) {
+	s := newScript()
+	s.quiet = true
+	for _, c := range []struct {
+		phase  string
+		blocks []string
+	}{
+		{"warming running", []string{
+			"runs production 0ld00000", "plan asks\n  canary canary production warmup=5m lifetime=5m", "merge A", "good A until canary/1/measure/1",
+		}},
+		{"analysing running", []string{"tick +5m"}},
+		{"analysing asking", []string{"tick +5m", "do A canary/1/measure/1 sampled mixed"}},
+	} {
+		for _, block := range c.blocks {
+			if err := s.block(block); err != nil {
+				t.Fatal(err)
+			}
+		}
+		id := s.id("A")
+		data, err := s.world.Delivery(id).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		old, err := pipeline.DecodeDelivery(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := old.Stage("canary")
+		if st.Analysis.Watching = false; string(st.Phase)+" "+string(st.Status) != c.phase {
+			t.Fatalf("the canary is %s and %s, want %s", st.Phase, st.Status, c.phase)
+		}
+		next, effects, err := pipeline.Step(s.world.Plan(id), old, pipeline.CIChanged{}, s.world.Now)
+		if err != nil || len(effects) != 1 || effects[0].Key != "canary/1/pods" || effects[0].Do.ActionKind() != "watch-pair" {
+			t.Errorf("%s: it began %v, %v", c.phase, effects, err)
+		}
+		if _, effects, err = pipeline.Step(s.world.Plan(id), next, pipeline.CIChanged{}, s.world.Now); err != nil || len(effects) != 0 {
+			t.Errorf("%s: then it began %v, %v", c.phase, effects, err)
+		}
+	}
 }

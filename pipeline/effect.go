@@ -264,6 +264,7 @@ func (Answer) ActionKind() string             { return "answer" }
 func (Withdraw) ActionKind() string           { return "withdraw" }
 func (Send) ActionKind() string               { return "send" }
 func (StartPair) ActionKind() string          { return "start-pair" }
+func (WatchPair) ActionKind() string          { return "watch-pair" }
 func (WeighPair) ActionKind() string          { return "weigh-pair" }
 func (Measure) ActionKind() string            { return "measure" }
 func (EndPair) ActionKind() string            { return "end-pair" }
@@ -353,6 +354,8 @@ func decodeAction(kind string, data []byte) (Action, error) {
 		return actionAs[Ask](data)
 	case "start-pair":
 		return actionAs[StartPair](data)
+	case "watch-pair":
+		return actionAs[WatchPair](data)
 	case "weigh-pair":
 		return actionAs[WeighPair](data)
 	case "measure":
@@ -454,6 +457,8 @@ func StageOf(a Action) (stage string, attempt int) {
 	case WatchJob:
 		return a.Stage, a.Attempt
 	case StartPair:
+		return a.Stage, a.Attempt
+	case WatchPair:
 		return a.Stage, a.Attempt
 	case WeighPair:
 		return a.Stage, a.Attempt

@@ -360,6 +360,7 @@ func (LockGranted) EventKind() string       { return "lock-granted" }
 func (LockQueued) EventKind() string        { return "lock-queued" }
 func (Superseded) EventKind() string        { return "superseded" }
 func (Paired) EventKind() string            { return "paired" }
+func (PairUnwell) EventKind() string        { return "pair-unwell" }
 func (Weighed) EventKind() string           { return "weighed" }
 func (Sampled) EventKind() string           { return "sampled" }
 func (ChartDrawn) EventKind() string        { return "chart-drawn" }
@@ -474,6 +475,8 @@ func decodeEvent(kind string, data []byte) (Event, error) {
 		return decodeAs[Superseded](data)
 	case "paired":
 		return decodeAs[Paired](data)
+	case "pair-unwell":
+		return decodeAs[PairUnwell](data)
 	case "weighed":
 		return decodeAs[Weighed](data)
 	case "sampled":

@@ -287,6 +287,9 @@ func (r *random) act() {
 	case 9, 10, 11, 12:
 		if live := w.Pending(); len(live) > 0 {
 			p := rapid.SampledFrom(live).Draw(t, "effect")
+			if pipelinetest.Endless(p.Effect.Do) && rapid.IntRange(0, 3).Draw(t, "well") > 0 {
+				return
+			}
 			e := r.outcome(p)
 			if _, delayed := e.(pipeline.Delayed); delayed {
 				r.must(w.Send(p.Of, e))
@@ -354,7 +357,7 @@ func (r *random) noise() {
 			pipeline.Checked{Stage: st.Name, Attempt: st.Attempt, Check: "c0", Run: 99}, pipeline.JobRan{Stage: st.Name, Attempt: old}, pipeline.JobStarted{Stage: st.Name, Attempt: old}, pipeline.JobStopped{Stage: st.Name, Attempt: old},
 			pipeline.NoticeSent{Stage: st.Name, Attempt: old}, pipeline.TornDown{Stage: st.Name, Attempt: old}, pipeline.PipelineSeen{Stage: st.Name, Attempt: old},
 			pipeline.Paired{Stage: st.Name, Attempt: old}, pipeline.Weighed{Stage: st.Name, Attempt: st.Attempt, Weight: 99}, pipeline.PairEnded{Stage: st.Name, Attempt: old},
-			pipeline.Sampled{Stage: st.Name, Attempt: old, Look: 1}, pipeline.Sampled{Stage: st.Name, Attempt: st.Attempt, Look: 99},
+			pipeline.PairUnwell{Stage: st.Name, Attempt: old, Words: "late"}, pipeline.Sampled{Stage: st.Name, Attempt: old, Look: 1}, pipeline.Sampled{Stage: st.Name, Attempt: st.Attempt, Look: 99},
 			pipeline.LockQueued{Environment: "staging", Stage: st.Name, Attempt: old, Holder: "somebody"},
 		)
 		if def, _ := r.world.Plan(id).Stage(st.Name); def.Environment() != "" && st.Attempt > 0 && st.Held != st.Attempt && st.Phase != pipeline.PhaseLocking {
@@ -408,6 +411,8 @@ func (r *random) outcome(p pipelinetest.Pending) pipeline.Event {
 		return pipeline.JobRan{Stage: do.Stage, Attempt: do.Attempt, Passed: rapid.Bool().Draw(t, "ran"), Ran: pipeline.Ran{Job: "migrate"}, Detail: "exit code 1"}
 	case pipeline.Measure:
 		return r.samples(p, do)
+	case pipeline.WatchPair:
+		return pipeline.PairUnwell{Stage: do.Stage, Attempt: do.Attempt, Words: "a container crashes"}
 	case pipeline.Restore:
 		return pipeline.Restored{Stage: do.Stage, Attempt: do.Attempt, Serving: rapid.Bool().Draw(t, "serving")}
 	case pipeline.LookAtPipeline:
@@ -446,7 +451,7 @@ func (r *random) drain() {
 	r.close()
 	for range 400 {
 		r.must(r.world.Settle())
-		live := r.world.Pending()
+		live := slices.DeleteFunc(r.world.Pending(), func(p pipelinetest.Pending) bool { return pipelinetest.Endless(p.Effect.Do) })
 		if len(live) == 0 {
 			if r.world.Drained() == nil {
 				break

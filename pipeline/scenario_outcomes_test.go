@@ -42,6 +42,8 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 		e = pipeline.Checked{Stage: stage, Attempt: attempt, Check: do.Check, Run: do.Run, Passed: words[1] == "yes", Saw: words[2]}
 	case "sampled": // sampled same|worse|mixed|none, or sampled unwell|unequal WHY
 		e, err = s.sampledAs(id, p.Effect.Do.(pipeline.Measure), words[1:])
+	case "unwell": // unwell WHY
+		e = pipeline.PairUnwell{Stage: stage, Attempt: attempt, Words: words[1]}
 	case "ran": // ran yes|no DETAIL
 		e = pipeline.JobRan{Stage: stage, Attempt: attempt, Passed: words[1] == "yes", Ran: pipeline.Ran{Job: stage, ExitCode: 1}, Detail: words[2]}
 	case "adopted": // adopted WHAT
@@ -142,6 +144,9 @@ func (s *script) send(id, kind string, words []string, o map[string]string) erro
 	case "rolled-out":
 		stage, attempt, _ := strings.Cut(words[0], "/")
 		e = pipeline.RolledOut{Stage: stage, Attempt: int(number(attempt))}
+	case "pair-unwell": // send A pair-unwell STAGE/ATTEMPT WHY
+		stage, attempt, _ := strings.Cut(words[0], "/")
+		e = pipeline.PairUnwell{Stage: stage, Attempt: int(number(attempt)), Words: words[1]}
 	case "superseded":
 		e = pipeline.Superseded{Environment: words[0], By: o["by"]}
 	case "tick":

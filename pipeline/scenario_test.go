@@ -445,7 +445,8 @@ func (s *script) good(words []string) error {
 
 func (s *script) next(only map[string]bool, stop []string) (pipelinetest.Pending, bool) {
 	for _, p := range s.world.Pending() {
-		if (len(only) == 0 || only[p.Of]) && !slices.Contains(stop, p.Effect.Key) && (!s.report || !pipelinetest.IsReport(p.Effect.Do)) {
+		held := slices.Contains(stop, p.Effect.Key) || pipelinetest.Endless(p.Effect.Do) || s.report && pipelinetest.IsReport(p.Effect.Do)
+		if (len(only) == 0 || only[p.Of]) && !held {
 			return p, true
 		}
 	}

@@ -42,6 +42,7 @@ func Step(plan *Plan, before Delivery, e Event, now time.Time) (Delivery, []Effe
 	if err := s.apply(e); err != nil {
 		return before, nil, fmt.Errorf("step delivery %s with %s: %w", before.ID, e.EventKind(), err)
 	}
+	s.watchPairs()
 	s.advance()
 	s.tearDown()
 	s.report(&before)
@@ -160,6 +161,8 @@ func (s *stepper) applyToStage(e Event) error {
 		s.jobChanged(e)
 	case Paired:
 		s.paired(e)
+	case PairUnwell:
+		s.pairUnwell(e)
 	case Weighed:
 		s.weighed(e)
 	case Sampled:

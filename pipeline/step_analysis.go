@@ -363,7 +363,7 @@ func analysisView(a *Analysis) *Analysis {
 		return nil
 	}
 	v := *a
-	v.Looking, v.Weighing, v.Ends, v.Compare, v.Drawing = false, 0, 0, nil, false
+	v.Looking, v.Weighing, v.Watching, v.Ends, v.Compare, v.Drawing = false, 0, false, 0, nil, false
 	if len(v.History) > 0 {
 		v.Look = v.History[len(v.History)-1].Number
 	} else {

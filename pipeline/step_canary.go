@@ -84,6 +84,31 @@ func (s *stepper) paired(e Paired) {
 	s.analyse(st, def)
 }
 
+// watchPairs keeps the pods of each pair that stands under watch, also of one that was made by a version which didn't.
+func (s *stepper) watchPairs() {
+	for i := range s.d.Stages {
+		st := &s.d.Stages[i]
+		a := st.Analysis
+		if a == nil || a.Pair == nil || a.Watching || st.Phase != PhaseWarming && st.Phase != PhaseAnalysing {
+			continue
+		}
+		a.Watching = true
+		s.act(st, watchKey, "", WatchPair{Stage: st.Name, Attempt: st.Attempt, Pair: *a.Pair})
+	}
+}
+
+const watchKey = "pods"
+
+// pairUnwell stops a canary whatever else it waits for: its warm-up, the next look, or people's answer.
+func (s *stepper) pairUnwell(e PairUnwell) {
+	st := s.current(e.Stage, e.Attempt)
+	if st == nil || st.Analysis == nil || !st.Analysis.Watching {
+		return
+	}
+	st.Analysis.Watching = false
+	s.unpair(st, StageFailed, Reason{Code: ReasonCanaryUnwell, Detail: e.Words})
+}
+
 // analyse begins the time of which all counts.
 func (s *stepper) analyse(st *StageState, def Stage) {
 	a := st.Analysis
@@ -99,6 +124,10 @@ func (s *stepper) unpair(st *StageState, ending StageStatus, reason Reason) {
 		s.draw(st)
 	}
 	a := st.Analysis
+	if a.Watching {
+		s.withdraw(st, watchKey)
+		a.Watching = false
+	}
 	a.Next, st.LookAt, st.Deadline = time.Time{}, time.Time{}, time.Time{}
 	st.Status, st.Ending, st.Reason, st.Progress = StageRunning, ending, reason, ""
 	if st.Held == 0 { // a time that has been has no pair

@@ -463,6 +463,9 @@ func (s *stepper) awaited(st *StageState) string {
 }
 
 func (s *stepper) delayed(e Delayed) {
+	if e.Effect == (WatchPair{}).ActionKind() {
+		return // the canary goes on meanwhile, and says how far it is
+	}
 	words := "trying again: " + e.Detail
 	if st := s.current(e.Stage, e.Attempt); e.Stage != "" && st != nil {
 		st.Progress = words

@@ -185,7 +185,7 @@ func allEvents() []pipeline.Event {
 		&pipeline.Departed{}, &pipeline.LockGranted{}, &pipeline.LockQueued{}, &pipeline.Superseded{},
 		&pipeline.Switched{}, &pipeline.Retired{}, &pipeline.JobStarted{}, &pipeline.JobRan{}, &pipeline.JobStopped{}, &pipeline.Checked{}, &pipeline.PipelineSeen{},
 		&pipeline.NoticeSent{}, &pipeline.KeepEnded{}, &pipeline.Replaced{}, &pipeline.Proposed{}, &pipeline.Closed{}, &pipeline.TearDownStarted{},
-		&pipeline.MergeRequestSeen{}, &pipeline.TornDown{}, &pipeline.Paired{}, &pipeline.Weighed{}, &pipeline.Sampled{}, &pipeline.PairEnded{}, &pipeline.ChartDrawn{},
+		&pipeline.MergeRequestSeen{}, &pipeline.TornDown{}, &pipeline.Paired{}, &pipeline.PairUnwell{}, &pipeline.Weighed{}, &pipeline.Sampled{}, &pipeline.PairEnded{}, &pipeline.ChartDrawn{},
 	}
 }
 
@@ -197,7 +197,7 @@ func allActions() []pipeline.Action {
 		&pipeline.Answer{}, &pipeline.Send{}, &pipeline.Withdraw{}, &pipeline.Switch{}, &pipeline.Retire{}, &pipeline.Remove{},
 		&pipeline.RunJob{}, &pipeline.WatchJob{}, &pipeline.StopJob{}, &pipeline.RunCheck{}, &pipeline.StartPipeline{}, &pipeline.LookAtPipeline{},
 		&pipeline.SendNotice{}, &pipeline.LookAtMergeRequest{}, &pipeline.StartTearDown{}, &pipeline.TearDown{}, &pipeline.StopEnvironment{},
-		&pipeline.StartPair{}, &pipeline.WeighPair{}, &pipeline.Measure{}, &pipeline.EndPair{}, &pipeline.DrawChart{},
+		&pipeline.StartPair{}, &pipeline.WatchPair{}, &pipeline.WeighPair{}, &pipeline.Measure{}, &pipeline.EndPair{}, &pipeline.DrawChart{},
 	}
 }
 

@@ -244,27 +244,20 @@ func TestPairHealth(t *testing.T) {
 			t.Errorf("a pair that is well is %q, %q", unwell, unequal)
 		}
 		// Somebody lets the canary run what crashes.
-		set := func(name, image string) {
-			t.Helper()
-			patch := fmt.Sprintf(`{"spec": {"strategy": {"type": "Recreate", "rollingUpdate": null}, "template": {"spec": {"containers": [{"name": "app", "image": %q}]}}}}`, image)
-			if _, err := w.admin.AppsV1().Deployments(w.namespace).Patch(t.Context(), name, "application/merge-patch+json", []byte(patch), metav1.PatchOptions{}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		set(p.Canary.Workloads[0], "shop:crash")
+		w.runs(p.Canary.Workloads[0], "shop:crash")
 		w.await("a crash", func() bool { unwell, _ := health(); return unwell != "" })
 		w.await("all to crash", func() bool {
 			unwell, _ := health()
 			return strings.HasPrefix(unwell, "2 of 2 canary pods crash: container app exited with code 1 and was restarted ")
 		})
-		set(p.Baseline.Workloads[0], "shop:crash")
+		w.runs(p.Baseline.Workloads[0], "shop:crash")
 		w.await("the baseline to crash, too", func() bool { unwell, unequal := health(); return unwell == "" && unequal == "" })
-		set(p.Canary.Workloads[0], "shop:2")
+		w.runs(p.Canary.Workloads[0], "shop:2")
 		w.await("only the baseline to crash", func() bool {
 			unwell, unequal := health()
 			return unwell == "" && strings.HasPrefix(unequal, "the baseline has 0 of 2 pods ready, and the canary 2 of 2; baseline: container app exited with code 1")
 		})
-		set(p.Baseline.Workloads[0], "shop:1")
+		w.runs(p.Baseline.Workloads[0], "shop:1")
 		w.await("both to be well again", func() bool { unwell, unequal := health(); return unwell+unequal == "" })
 		one32 := int32(1)
 		scale, err := w.admin.AppsV1().Deployments(w.namespace).GetScale(t.Context(), p.Canary.Workloads[0], metav1.GetOptions{})

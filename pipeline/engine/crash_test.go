@@ -389,7 +389,7 @@ func (l *life) same() {
 }
 
 func stories() map[string]func() story {
-	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack, "checked": checked, "canaried": canaried}
+	return map[string]func() story{"delivered": delivered, "rolled back": rolledBack, "checked": checked, "canaried": canaried, "unwell": unwell}
 }
 
 func TestACrashAtAnyWriteLosesNothingAndDoublesNothing(t *testing.T) {

@@ -112,6 +112,7 @@ func (r *rig) pools() []engine.Pool {
 			pipeline.StartPair{}, pipeline.WeighPair{}, pipeline.Measure{}, pipeline.EndPair{}}},
 		{Name: "report", Executor: acting{r}, Size: 4, Actions: []pipeline.Action{
 			pipeline.WriteNote{}, pipeline.WriteMessage{}, pipeline.Ask{}, pipeline.WriteStatus{}, pipeline.WriteDeployment{}, pipeline.DrawChart{}}},
+		{Name: "pods", Executor: acting{r}, Size: 8, Actions: []pipeline.Action{pipeline.WatchPair{}}},
 	}
 }
 

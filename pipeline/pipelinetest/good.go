@@ -1,6 +1,7 @@
 package pipelinetest
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -60,6 +61,8 @@ func (w *World) Good(p Pending) (pipeline.Event, error) {
 		return pipeline.JobSeen{Stage: do.Stage, Attempt: do.Attempt, Job: pipeline.JobHandle{ID: do.Job, Status: "success"}}, nil
 	case pipeline.StartRollback:
 		return nil, w.startRollback(p, do)
+	case pipeline.WatchPair:
+		return nil, errors.New("pods that are well are watched on")
 	case pipeline.LookAtMergeRequest:
 		return pipeline.MergeRequestSeen{Merged: true, Ended: w.ended(p.Of)}, nil
 	case pipeline.StartTearDown:
@@ -129,6 +132,12 @@ func Person(username string, access policy.AccessLevel, groups ...string) policy
 		id = id*31 + int64(c)
 	}
 	return policy.Person{ID: id, Username: username, Access: access, Groups: groups}
+}
+
+// Endless tells that an action goes on as long as everything is well: it has no good outcome.
+func Endless(a pipeline.Action) bool {
+	_, watch := a.(pipeline.WatchPair)
+	return watch
 }
 
 // IsReport tells that an action only tells people something.

@@ -44,6 +44,9 @@ func (g *guard) check(w *World, t Taken) error {
 	if err := w.checkMeasures(); err != nil {
 		return err
 	}
+	if err := w.checkWatches(); err != nil {
+		return err
+	}
 	return w.checkCluster()
 }
 

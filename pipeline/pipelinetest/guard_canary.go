@@ -102,3 +102,25 @@ func (w *World) checkMeasures() error {
 	}
 	return nil
 }
+
+// checkWatches finds a pair that is watched twice, or that is watched though it doesn't stand.
+func (w *World) checkWatches() error {
+	watched := map[string]string{}
+	for _, p := range w.pending {
+		do, ok := p.Effect.Do.(pipeline.WatchPair)
+		if !ok || p.Withdrawn {
+			continue
+		}
+		name := p.Of + " " + do.Stage
+		if o, twice := watched[name]; twice {
+			return fmt.Errorf("%s and %s of %s watch the same pair", o, p.Effect.Key, p.Of)
+		}
+		watched[name] = p.Effect.Key
+		st := w.deliveries[p.Of].Stage(do.Stage)
+		stands := st.Phase == pipeline.PhaseWarming || st.Phase == pipeline.PhaseAnalysing
+		if st.Attempt != do.Attempt || !stands || st.Status.Finished() || st.Analysis == nil || !st.Analysis.Watching {
+			return fmt.Errorf("%s of %s watches a pair that doesn't stand: the stage is %s", p.Effect.Key, p.Of, stage(st))
+		}
+	}
+	return nil
+}

@@ -302,6 +302,8 @@ func event(e pipeline.Event, name Names) string {
 		if e.Unwell+e.Unequal != "" {
 			words += " " + quoted(e.Unwell+e.Unequal)
 		}
+	case pipeline.PairUnwell:
+		words += " " + quoted(e.Words)
 	case pipeline.Weighed:
 		words += weight(e.Weight)
 	case pipeline.KeepEnded:

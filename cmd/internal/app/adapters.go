@@ -232,6 +232,8 @@ func (a *App) pools() ([]engine.Pool, error) {
 			Actions: []pipeline.Action{pipeline.WeighPair{}, pipeline.EndPair{}}},
 		{Name: "watch", Executor: x.deployer, Size: 512,
 			Actions: []pipeline.Action{pipeline.Observe{}, pipeline.RunJob{}, pipeline.WatchJob{}, pipeline.StartPair{}}},
+		// One for each pair that stands, for hours or days. A pair for which there is no room is still looked at.
+		{Name: "pods", Executor: x.deployer, Size: 512, Actions: []pipeline.Action{pipeline.WatchPair{}}},
 		// The core waits for a look for two to ten minutes.
 		{Name: "analyse", Executor: x.analyser, Size: 32, Timeout: 9 * time.Minute, GiveUp: 4 * time.Minute,
 			Actions: []pipeline.Action{pipeline.Measure{}}},
