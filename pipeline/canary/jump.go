@@ -22,7 +22,9 @@ type jump struct {
 
 // plain is whether it is beyond doubt. Any other is none: a level that wanders, and few errors that come in bursts, look
 // like jumps.
-func (j jump) plain() bool { return j.odd > 10 }
+func (j jump) plain() bool { return j.odd > plainOdd }
+
+const plainOdd = 10
 
 // jumps is the log-likelihood of a canary that jumps, over all rho and the moments that are worth trying. Any moment is as
 // likely as another. It notes the likeliest if that is likelier than what else there is.
@@ -56,15 +58,18 @@ type moment struct {
 	later float64
 }
 
-// moments are those that are likeliest at a few rho.
+// moments are those that are likeliest at a few rho; none if no jump can be plain.
 func (p *pair) moments(canary moments, tracks [len(closeness)]track) []moment {
-	n := len(canary.samples)
-	var found []moment
-	for _, i := range [...]int{0, 5, 9} {
+	first := p.likeliest(canary)
+	if first.at == 0 || p.n/2*math.Log(p.rest[0]/p.jumpAt(0, canary.step(0, first), tracks[0]).rest) < plainOdd {
+		return nil
+	}
+	found := []moment{first}
+	for _, i := range [...]int{5, 9} {
 		var best moment
-		least, m := math.Inf(1), moment{at: n - 1}
+		least, m := math.Inf(1), moment{at: len(canary.samples) - 1}
 		for ; m.at > 0; m.at-- {
-			if n-m.at >= leastAfter {
+			if len(canary.samples)-m.at >= leastAfter {
 				if j := p.jumpAt(i, canary.step(closeness[i], m), tracks[i]); j.rest < least {
 					least, best = j.rest, m
 				}
@@ -76,6 +81,25 @@ func (p *pair) moments(canary moments, tracks [len(closeness)]track) []moment {
 		}
 	}
 	return found
+}
+
+// likeliest is the moment that is likeliest if samples are independent: jumpAt at a rho of 0, made short because it
+// is asked of every canary. Without rho a jump explains more than with any.
+func (p *pair) likeliest(canary moments) (best moment) {
+	most, sum, part := 0.0, 0.0, 1/canary.n
+	for at := len(canary.samples) - 1; at > 0; at-- {
+		x := canary.samples[at] - canary.centre
+		after := float64(len(canary.samples) - at)
+		if after >= leastAfter {
+			lever := after * part
+			pull := p.precision[0]*lever*p.shift[0] + sum + x - lever*canary.sum
+			if gain := pull * pull / (p.precision[0]*lever*lever + after - lever*after); gain > most {
+				most, best = gain, moment{at, sum}
+			}
+		}
+		sum += x
+	}
+	return best
 }
 
 // step has the products of a step, which is 0 before a moment and 1 from it on: with the samples, a level of one, and itself.
