@@ -40,6 +40,26 @@ func clean(m Metric, samples []Number) []float64 {
 	return slices.DeleteFunc(out, func(f float64) bool { return f < low || f > high })
 }
 
+// placeIn is where the sample stands that is at an index of what clean leaves of the samples.
+func placeIn(m Metric, samples []Number, index int) int {
+	low, high := math.Inf(-1), math.Inf(1)
+	if m.Outliers.Strategy == removeOutliers {
+		sorted := present(samples, m.NaN)
+		slices.Sort(sorted)
+		low, high = fences(sorted, m.Outliers.factor())
+	}
+	for i := range samples {
+		switch f := present(samples[i:i+1], m.NaN); {
+		case len(f) == 0 || f[0] < low || f[0] > high:
+		case index == 0:
+			return i
+		default:
+			index--
+		}
+	}
+	return len(samples)
+}
+
 // cleanSorted is what clean is, in the order of size, and takes one sort.
 func cleanSorted(m Metric, samples []Number) []float64 {
 	out := present(samples, m.NaN)

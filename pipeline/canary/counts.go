@@ -11,7 +11,10 @@ type counts struct {
 	totals           bool // there are any; else each sample is out of one step
 }
 
-type side struct{ count, total []float64 }
+type side struct {
+	count, total []float64
+	places       []int // of the steps among the metric's samples
+}
 
 func (s side) sums() (count, total float64) {
 	for i := range s.count {
@@ -57,7 +60,7 @@ func sideOf(m Metric, count, total []Number) side {
 			n = max(n, x)
 		}
 		if n > 0 {
-			s.count, s.total = append(s.count, x), append(s.total, n)
+			s.count, s.total, s.places = append(s.count, x), append(s.total, n), append(s.places, i)
 		}
 	}
 	if m.Outliers.Strategy == removeOutliers && len(s.count) > 0 {
@@ -68,9 +71,9 @@ func sideOf(m Metric, count, total []Number) side {
 
 func absent(x float64) bool { return math.IsNaN(x) || math.IsInf(x, 0) }
 
-func (s side) until(at int) side { return side{s.count[:at], s.total[:at]} }
+func (s side) until(at int) side { return side{s.count[:at], s.total[:at], s.places[:at]} }
 
-func (s side) from(at int) side { return side{s.count[at:], s.total[at:]} }
+func (s side) from(at int) side { return side{s.count[at:], s.total[at:], s.places[at:]} }
 
 func (s side) rates() []float64 {
 	out := make([]float64, len(s.count))
@@ -88,7 +91,7 @@ func (s side) withoutOutliers(factor float64) side {
 	var out side
 	for i, r := range rates {
 		if r >= low && r <= high {
-			out.count, out.total = append(out.count, s.count[i]), append(out.total, s.total[i])
+			out.count, out.total, out.places = append(out.count, s.count[i]), append(out.total, s.total[i]), append(out.places, s.places[i])
 		}
 	}
 	return out
@@ -144,7 +147,7 @@ func (c counts) compared() ([]view, float64) {
 		if size > 1 && min(len(b.count), len(d.count)) < leastBatches {
 			break
 		}
-		p := compare(momentsOf(b.surplus(rate)), momentsOf(d.surplus(rate)))
+		p := compare(batchesOf(b.surplus(rate), size), batchesOf(d.surplus(rate), size))
 		chance = max(chance, p.chance())
 		views = append(views, view{p, size})
 	}
@@ -220,6 +223,9 @@ func (p plan) counts(m Metric, c counts) MetricReport {
 	}
 	level := p.level(partCount)
 	s.change = c.change(level)
+	if s.change.jump != nil {
+		s.jump = c.canary.places[s.change.jump.at] + 1
+	}
 	effect := s.change.to / s.change.from
 	if x == 0 || y == 0 {
 		effect = math.NaN()
@@ -227,6 +233,9 @@ func (p plan) counts(m Metric, c counts) MetricReport {
 	var chance *float64
 	if m.EffectSize.Measure == cles {
 		b, d := c.baseline.rates(), c.canary.rates()
+		if s.change.jump != nil {
+			d = d[s.change.jump.at:]
+		}
 		slices.Sort(b)
 		slices.Sort(d)
 		effect = newSides(d, b).superiority()
@@ -247,7 +256,7 @@ func (c counts) change(level float64) shiftFound {
 	ch := shiftFound{from: x / n, sure: chance <= level, drifts: views[0].drifts()}
 	jump := views[0].jump
 	if ch.sure && jump.plain() {
-		ch.jump = jump.at + 1
+		ch.jump = &jump
 		y, m = c.canary.from(jump.at).sums()
 	}
 	ch.to = y / m
@@ -255,7 +264,7 @@ func (c counts) change(level float64) shiftFound {
 	ch.lower, ch.upper = ch.estimate, ch.estimate
 	for i, v := range views {
 		lower, upper := v.interval(level)
-		if ch.jump > 0 {
+		if ch.jump != nil {
 			if i > 0 {
 				break // its steps are others
 			}

@@ -279,7 +279,9 @@ func TestCountsThatComeInBurstsAreNotTakenForIndependent(t *testing.T) {
 		}
 		return s
 	}
-	even := counts{baseline: side{[]float64{1, 3, 2, 2}, []float64{9, 9, 9, 9}}, canary: side{[]float64{2, 1, 3, 2}, []float64{9, 9, 9, 9}}}
+	even := counts{
+		baseline: side{count: []float64{1, 3, 2, 2}, total: []float64{9, 9, 9, 9}}, canary: side{count: []float64{2, 1, 3, 2}, total: []float64{9, 9, 9, 9}},
+	}
 	if got := even.excess(jump{}); got > 5 {
 		t.Errorf("counts as even as chance makes them have an excess of %v", got)
 	}
@@ -426,7 +428,7 @@ func TestACanaryThatGetsBadLaterIsFound(t *testing.T) {
 		}, "errors rose at sample ", 0.01, 0.1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			const steps, bad, looks = 120, 72, 12
+			const steps, bad, looks = 120, 68, 12
 			random := rand.New(rand.NewPCG(11, 7))
 			m := c.metric
 			m.Critical, m.Direction = true, Increase
@@ -450,7 +452,7 @@ func TestACanaryThatGetsBadLaterIsFound(t *testing.T) {
 				}
 				found := r.Metrics[0]
 				t.Log(found.Reason)
-				if n <= bad || n > bad+30 {
+				if n < bad+leastAfter || n > bad+40 {
 					t.Errorf("it was found after %d samples", n)
 				}
 				if !strings.HasPrefix(found.Reason, c.says) {
@@ -463,5 +465,52 @@ func TestACanaryThatGetsBadLaterIsFound(t *testing.T) {
 			}
 			t.Error("it was not found")
 		})
+	}
+}
+
+// TestOfAJumpWhatIsAfterItCounts: its size, its limits, and when it was.
+func TestOfAJumpWhatIsAfterItCounts(t *testing.T) {
+	random := rand.New(rand.NewPCG(5, 9))
+	two, half := 2.0, 1.5
+	// steps draws samples about a level that changes.
+	steps := func(deviation float64, levels ...float64) []Number {
+		var out []Number
+		for i := 0; i < len(levels); i += 2 {
+			out = append(out, around(random, int(levels[i]), levels[i+1], deviation, 0)...)
+		}
+		return out
+	}
+	gaps := steps(4, 80, 200, 40, 300)
+	for i := range 20 {
+		gaps[i*3] = Number(math.NaN())
+	}
+	for name, c := range map[string]struct {
+		metric   Metric
+		label    Label
+		critical bool
+		says     string // the beginning
+		size     float64
+	}{
+		"late and large":               {Metric{Baseline: steps(4, 120, 200), Canary: steps(4, 96, 200, 24, 2000), EffectSize: EffectSize{AllowedIncrease: &two}}, LabelHigh, true, "m rose at sample 97 from 200 to 2", 1800},
+		"samples are missing":          {Metric{Baseline: steps(4, 120, 200), Canary: gaps}, LabelHigh, true, "m rose at sample 81 from", 100},
+		"critical by what is after it": {Metric{Baseline: steps(4, 120, 200), Canary: steps(4, 84, 200, 36, 400), EffectSize: EffectSize{CriticalIncrease: &half}}, LabelHigh, true, "m rose at sample 85 from", 200},
+		"for the better":               {Metric{Baseline: steps(10, 120, 200), Canary: steps(10, 60, 200, 60, 150)}, LabelPass, false, "m fell at sample 61 from", -50},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.metric.Name, c.metric.Direction, c.metric.Critical = "m", Increase, true
+			got := judgeOne(c.metric)
+			t.Log(got.Reason)
+			if got.Label != c.label || got.Critical != c.critical || !strings.HasPrefix(got.Reason, c.says) {
+				t.Errorf("%+v, want %s that begins with %q", got, c.label, c.says)
+			}
+			if size := float64(got.Estimate); !math.IsNaN(c.size) && math.Abs(size/c.size-1) > 0.1 {
+				t.Errorf("the difference is %v, want about %v", size, c.size)
+			}
+		})
+	}
+	// What is compared with is the baseline, and not what the canary was like before.
+	m := Metric{Name: "m", Direction: Increase, Baseline: steps(10, 120, 200), Canary: steps(10, 40, 140, 80, 200)}
+	if got := judgeOne(m); strings.Contains(got.Reason, "rose") {
+		t.Errorf("it was better at first: %s", got.Reason)
 	}
 }

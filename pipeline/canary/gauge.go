@@ -102,7 +102,7 @@ func (g gauge) pairs() []pair {
 	}
 	for _, size := range batches[1:] {
 		if min(len(b), len(c)) >= size*leastMeans {
-			out = append(out, compare(momentsOf(batchMeans(b, size)), momentsOf(batchMeans(c, size))))
+			out = append(out, compare(batchesOf(batchMeans(b, size), size), batchesOf(batchMeans(c, size), size)))
 		}
 	}
 	return out
@@ -132,8 +132,9 @@ func (g gauge) change(pairs []pair, level float64) shiftFound {
 		c.sure = c.sure && p.chance() <= level
 	}
 	if c.sure && p.jump.plain() {
-		reach := p.jump.reach(p.n, level)
-		shift, lower, upper, c.jump = p.jump.size, p.jump.size-reach, p.jump.size+reach, p.jump.at+1
+		j := g.sized(p.jump)
+		reach := j.reach(p.n, level)
+		shift, lower, upper, c.jump = j.size, j.size-reach, j.size+reach, &j
 	}
 	base := p.level[p.best]
 	if g.log {
@@ -146,6 +147,33 @@ func (g gauge) change(pairs []pair, level float64) shiftFound {
 	}
 	c.to = c.from + c.estimate
 	return c.agree()
+}
+
+// sized is a jump of the size that it has without the clipping of what comes after it by what was before.
+func (g gauge) sized(j jump) jump {
+	around := func(samples []float64) []float64 {
+		sorted := slices.Clone(samples)
+		slices.Sort(sorted)
+		return g.clipped(samples, percentile(sorted, 50))
+	}
+	parts := slices.Concat(around(g.canary[:j.at]), around(g.canary[j.at:]))
+	if again := compare(momentsOf(g.clipped(g.baseline, g.medianB)), momentsOf(parts)).jump; again.plain() {
+		return again
+	}
+	return j
+}
+
+// without is the gauge of a canary that has not made a jump.
+func (g gauge) without(j jump, baseline, canary []float64) gauge {
+	level := slices.Clone(canary)
+	for i := range level[j.at:] {
+		if g.log {
+			level[j.at+i] /= math.Exp(g.scale * j.size)
+		} else {
+			level[j.at+i] -= g.scale * j.size
+		}
+	}
+	return gaugeOf(baseline, level)
 }
 
 // gauge judges a metric by the distribution of its samples.
@@ -171,16 +199,28 @@ func (p plan) gauge(m Metric) MetricReport {
 	}
 	l := limitsOf(m)
 	var chance *float64
-	effect := newSides(g.sortedC, g.sortedB).effect(m)
+	sortedC := g.sortedC
+	if ch.jump != nil { // what it is like now is what counts
+		sortedC = slices.Clone(canary[ch.jump.at:])
+		slices.Sort(sortedC)
+	}
+	effect := newSides(sortedC, g.sortedB).effect(m)
 	if m.EffectSize.Measure == cles {
 		chance = &effect
 	}
 	found := l.weigh(ch, chance)
 	r := reportOf(m, l, ch, found, effect)
 	s := saying{plan: p, metric: m, limits: l, change: ch, found: found, samplesB: len(baseline), samplesC: len(canary)}
+	if ch.jump != nil {
+		s.jump = placeIn(m, m.Canary, ch.jump.at) + 1
+	}
 	r.Reason = s.gauge()
 	if found == worse || found == straddle || found == tiny {
 		return r
+	}
+	if ch.jump != nil {
+		g = g.without(*ch.jump, baseline, canary)
+		pairs = g.pairs()
 	}
 	if label, reason := p.shape(m, g, pairs[0]); label != LabelPass {
 		r.Label, r.Reason, r.Critical = label, reason, l.critical(m, label, effect)

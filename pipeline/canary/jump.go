@@ -8,8 +8,9 @@ import (
 // A canary may be as the baseline at first and then, at once, differ. The level of all its samples says little of that,
 // and samples that follow one another closely would explain it nearly as well.
 
-// leastAfter is how many samples there are after a jump at least: fewer may be wild, and are clipped.
-const leastAfter = 4
+// leastAfter is how many steps there are after a jump at least. Fewer may be a burst that is over soon, and with many
+// looks one of them often meets a burst.
+const leastAfter = 12
 
 // jump is one that a canary may have made.
 type jump struct {
@@ -17,14 +18,18 @@ type jump struct {
 	size      float64 // from the level of the baseline, which was the canary's until then
 	precision float64 // of the size, in units of the noise
 	rest      float64 // squares that stay unexplained
+	astray    bool    // before it the canary was not at the baseline's level
 	odd       float64 // how many times likelier it is than two levels or a drift, as a logarithm
 }
 
 // plain is whether it is beyond doubt. Any other is none: a level that wanders, and few errors that come in bursts, look
 // like jumps.
-func (j jump) plain() bool { return j.odd > plainOdd }
+func (j jump) plain() bool { return j.odd > plainOdd && !j.astray }
 
-const plainOdd = 10
+const (
+	plainOdd  = 10
+	astrayOdd = 4
+)
 
 // jumps is the log-likelihood of a canary that jumps, over all rho and the moments that are worth trying. Any moment is as
 // likely as another. It notes the likeliest if that is likelier than what else there is.
@@ -69,7 +74,7 @@ func (p *pair) moments(canary moments, tracks [len(closeness)]track) []moment {
 		var best moment
 		least, m := math.Inf(1), moment{at: len(canary.samples) - 1}
 		for ; m.at > 0; m.at-- {
-			if len(canary.samples)-m.at >= leastAfter {
+			if (len(canary.samples)-m.at)*canary.steps >= leastAfter {
 				if j := p.jumpAt(i, canary.step(closeness[i], m), tracks[i]); j.rest < least {
 					least, best = j.rest, m
 				}
@@ -84,13 +89,13 @@ func (p *pair) moments(canary moments, tracks [len(closeness)]track) []moment {
 }
 
 // likeliest is the moment that is likeliest if samples are independent: jumpAt at a rho of 0, made short because it
-// is asked of every canary. Without rho a jump explains more than with any.
+// is asked of every canary. Without rho a jump hardly ever explains less than with some.
 func (p *pair) likeliest(canary moments) (best moment) {
 	most, sum, part := 0.0, 0.0, 1/canary.n
 	for at := len(canary.samples) - 1; at > 0; at-- {
 		x := canary.samples[at] - canary.centre
 		after := float64(len(canary.samples) - at)
-		if after >= leastAfter {
+		if after*float64(canary.steps) >= leastAfter {
 			lever := after * part
 			pull := p.precision[0]*lever*p.shift[0] + sum + x - lever*canary.sum
 			if gain := pull * pull / (p.precision[0]*lever*lever + after - lever*after); gain > most {
@@ -120,8 +125,13 @@ func (p *pair) jumpAt(i int, s step, canary track) jump {
 	j, lever := jump{}, s.level/canary.precision
 	j.precision = p.precision[i]*lever*lever + s.itself - lever*s.level
 	j.size = (p.precision[i]*lever*p.shift[i] + s.samples - lever*canary.pull) / j.precision
+	// Were the canary free to have a level of its own before:
+	free := s.itself - lever*s.level
+	step := (s.samples - lever*canary.pull) / free
+	before, left := p.shift[i]-lever*step, max(p.rest[i]-step*step*free, p.n*nothing)
 	level := p.rest[i] + p.shift[i]*p.shift[i]*p.precision[i] // what one level for both sides leaves unexplained
 	j.rest = max(level-j.size*j.size*j.precision, p.n*nothing)
+	j.astray = math.Abs(before) > math.Abs(step)/4 && p.n/2*math.Log(j.rest/left) > astrayOdd
 	return j
 }
 

@@ -28,10 +28,11 @@ type moments struct {
 	ramped      float64 // products of each sample and its time, from 0 at the start to 1 at the end
 	first, last float64
 	samples     []float64 // themselves
+	steps       int       // that each sample is of: more than one in batches
 }
 
 func momentsOf(samples []float64) moments {
-	m := moments{n: float64(len(samples)), centre: mean(samples), samples: samples}
+	m := moments{n: float64(len(samples)), centre: mean(samples), samples: samples, steps: 1}
 	before := 0.0
 	for i, x := range samples {
 		x -= m.centre
@@ -42,6 +43,13 @@ func momentsOf(samples []float64) moments {
 		before = x
 	}
 	m.first, m.last = samples[0]-m.centre, before
+	return m
+}
+
+// batchesOf are the moments of samples that are of so many steps each.
+func batchesOf(samples []float64, steps int) moments {
+	m := momentsOf(samples)
+	m.steps = steps
 	return m
 }
 

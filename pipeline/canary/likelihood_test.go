@@ -57,9 +57,9 @@ func TestDriftLeavesTheLeastSquares(t *testing.T) {
 
 func TestJumpLeavesTheLeastSquares(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 2))
-	b, c := follow(random, 12, 0.4), follow(random, 15, 0.4)
-	for i := range c[6:] {
-		c[6+i] += 9
+	b, c := follow(random, 12, 0.4), follow(random, 30, 0.4)
+	for i := range c[10:] {
+		c[10+i] += 9
 	}
 	mb, mc := momentsOf(b), momentsOf(c)
 	p := compare(mb, mc)
@@ -82,8 +82,8 @@ func TestJumpLeavesTheLeastSquares(t *testing.T) {
 			}
 		}
 	}
-	if !p.jump.plain() || p.jump.at != 6 {
-		t.Errorf("the likeliest is %+v, want a jump at 6", p.jump)
+	if !p.jump.plain() || p.jump.at != 10 {
+		t.Errorf("the likeliest is %+v, want a jump at 10", p.jump)
 	}
 }
 

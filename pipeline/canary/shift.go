@@ -47,7 +47,7 @@ type shiftFound struct {
 	estimate, lower, upper float64 // of to less from
 	sure                   bool    // that there is one
 	drifts                 bool    // the canary moves away by and by
-	jump                   int     // the canary's sample, from 1, with which it changed at once; 0 if it didn't
+	jump                   *jump   // with which the canary changed at once; nil if it didn't
 }
 
 // up is whether the canary is above the baseline.

@@ -15,6 +15,7 @@ type saying struct {
 	change             shiftFound
 	found              finding
 	samplesB, samplesC int
+	jump               int // the first sample after it, from 1, as the request has them; 0 if there is none
 	counts             *counts
 	total              float64 // of both sides
 }
@@ -54,8 +55,8 @@ func (s saying) sentence(from, to, interval, in, allowed string) string {
 		moved = "rose"
 	}
 	switch {
-	case s.change.jump > 0:
-		moved += fmt.Sprintf(" at sample %d", s.change.jump)
+	case s.jump > 0:
+		moved += fmt.Sprintf(" at sample %d", s.jump)
 	case s.change.drifts:
 		moved += " by and by, on average"
 	}
