@@ -187,9 +187,9 @@ func (c *condition) complaint(pod *corev1.Pod) (ill ailment, unlucky string) {
 	return ailment{}, "pod " + pod.Name + " is starting"
 }
 
-// loops tells that a container is in a crash loop: it ended with an error twice since the pair was available, and waits to
-// be started again, or has ended within recently. A container that was up when the pair was has done so if the run that
-// ended last began later; what it did while it started up doesn't count. Ends that are farther apart are for the metrics.
+// loops tells that a container is in a crash loop: it ended twice since the pair was available, last with an error, and waits
+// to be started again or did so recently. A container that was up when the pair was has ended twice if the run that ended
+// last began later; what it did while it started up doesn't count. What is longer ago is for the metrics.
 func (c *condition) loops(s corev1.ContainerStatus) bool {
 	const recently = 10 * time.Minute
 	end := ending(s)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -99,11 +100,13 @@ func (s *stepper) watchPairs() {
 
 const watchKey = "pods"
 
-// watchDelayed tells people of what only they can change, such as a right that Slipway hasn't got.
+// watchDelayed tells people of what only they can change, such as a right that Slipway hasn't got. Once, as each try may
+// meet another.
 func (s *stepper) watchDelayed(e Delayed) {
 	switch e.Code { //nolint:exhaustive // the others pass
 	case ReasonForbidden, ReasonNotAllowed, ReasonRefused:
-		if st := s.current(e.Stage, e.Attempt); st != nil && st.Analysis != nil && st.Analysis.Watching {
+		told := slices.ContainsFunc(s.d.Warnings, func(w Warning) bool { return w.Effect == e.Effect })
+		if st := s.current(e.Stage, e.Attempt); !told && st != nil && st.Analysis != nil && st.Analysis.Watching {
 			s.warn(e.Effect, e.Detail)
 		}
 	}
