@@ -162,7 +162,20 @@ func TestComplaintsOfPods(t *testing.T) {
 		c[0].Reason = reason
 		return c
 	}
-	crashed := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}
+	paired, now := start.Add(time.Minute), start.Add(5*time.Hour)
+	crash := func(began, ended time.Time) []corev1.ContainerStatus {
+		return []corev1.ContainerStatus{{Name: "app", RestartCount: 2, LastTerminationState: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, StartedAt: metav1.NewTime(began), FinishedAt: metav1.NewTime(ended)},
+		}}}
+	}
+	backOff := func(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
+		statuses[0].State.Waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
+		return statuses
+	}
+	recent, long := crash(now.Add(-time.Hour), now.Add(-9*time.Minute)), crash(now.Add(-time.Hour), now.Add(-11*time.Minute))
+	starting := crash(paired.Add(-time.Second), now.Add(-time.Minute))
+	once := crash(paired, now.Add(-time.Second))
+	once[0].RestartCount = 1
 	cases := []struct {
 		name       string
 		status     corev1.PodStatus
@@ -175,12 +188,15 @@ func TestComplaintsOfPods(t *testing.T) {
 			"1 of 2 canary pods isn't ready any more: pod shop", ""},
 		{"one whose node is silent", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: append(notReadyFor(""), containersReady)},
 			"", "the node of pod shop doesn't answer"},
-		{"one that has crashed twice and runs", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: []corev1.ContainerStatus{
-			{Name: "app", RestartCount: 2, LastTerminationState: crashed},
-		}}, "1 of 2 canary pods crashes: container app exited with code 3 and was restarted 2 times", ""},
-		{"one that has crashed once", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: notReady(0), ContainerStatuses: []corev1.ContainerStatus{
-			{Name: "app", RestartCount: 1, LastTerminationState: crashed},
-		}}, "", "is starting"},
+		{"one that has crashed twice and runs", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: recent},
+			"1 of 2 canary pods crashes: container app exited with code 3 and was restarted 2 times", ""},
+		{"one that has crashed twice and runs for long", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: long}, "", ""},
+		{"one that crashed at its start, and once since", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready, ContainerStatuses: starting}, "", ""},
+		{"one that did and isn't ready any more", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: notReady(time.Hour), ContainerStatuses: backOff(crash(start.Time, now))},
+			"1 of 2 canary pods isn't ready any more: container app of pod shop exited with code 3 and was restarted 2 times", ""},
+		{"one that waits to be started again", corev1.PodStatus{Phase: corev1.PodRunning, Conditions: notReady(time.Hour), ContainerStatuses: backOff(crash(paired, now.Add(-time.Hour)))},
+			"1 of 2 canary pods crashes: container app exited with code 3 and was restarted 2 times", ""},
+		{"one that has crashed once", corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &start, Conditions: notReady(0), ContainerStatuses: once}, "", "is starting"},
 		{"one without an image", corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{
 			{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "gone"}}},
 		}}, "1 of 2 canary pods doesn't start: container app: gone", ""},
@@ -192,19 +208,101 @@ func TestComplaintsOfPods(t *testing.T) {
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Status: tc.status}
-			canary := condition{track: TrackCanary, want: 2, ready: 1}
+			canary := condition{track: TrackCanary, since: paired, now: now, want: 2, ready: 1}
 			canary.add(pod)
 			unwell, unequal := compareConditions(condition{track: TrackBaseline, want: 2, ready: 2}, canary)
 			if unwell != tc.ill || tc.ill == "" && tc.other == "" && unequal != "" || !strings.Contains(unequal, tc.other) {
 				t.Errorf("unwell is %q, unequal %q", unwell, unequal)
 			}
-			baseline := condition{track: TrackBaseline, want: 2, ready: 1}
+			baseline := condition{track: TrackBaseline, since: paired, now: now, want: 2, ready: 1}
 			baseline.add(pod)
 			if unwell, unequal := compareConditions(baseline, canary); unwell+unequal != "" {
 				t.Errorf("both have it, and unwell is %q, unequal %q", unwell, unequal)
 			}
 			if unwell, _ := compareConditions(baseline, condition{track: TrackCanary, want: 2, ready: 2}); unwell != "" {
 				t.Errorf("only the baseline has it, and unwell is %q", unwell)
+			}
+		})
+	}
+}
+
+// TestACrashLoopOfBothTracksIsNobodysDoing: a baseline whose containers are restarted, too, leaves the verdict to the metrics.
+func TestACrashLoopOfBothTracksIsNobodysDoing(t *testing.T) {
+	paired := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	now := paired.Add(time.Hour)
+	pod := func(restarts int32, code int32, ended time.Time) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", RestartCount: restarts, LastTerminationState: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{ExitCode: code, StartedAt: metav1.NewTime(ended), FinishedAt: metav1.NewTime(ended)},
+		}}}
+		return p
+	}
+	migrated := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}}
+	migrated.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "migrate", State: corev1.ContainerState{
+		Terminated: &corev1.ContainerStateTerminated{Reason: "Completed", FinishedAt: metav1.NewTime(now)},
+	}}}
+	cases := []struct {
+		name     string
+		baseline *corev1.Pod
+		unwell   bool
+	}{
+		{"the baseline crashed once", pod(1, 1, paired.Add(time.Minute)), false},
+		{"the baseline was restarted by its probe", pod(1, 0, paired.Add(time.Minute)), false},
+		{"the baseline crashed before the pair was available", pod(1, 1, paired.Add(-time.Minute)), true},
+		{"a new pod of the baseline has done its init container", migrated, true},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			baseline := condition{track: TrackBaseline, since: paired, now: now, want: 1}
+			baseline.add(tc.baseline)
+			canary := baseline.canary()
+			canary.want = 1
+			canary.add(pod(3, 1, now.Add(-time.Minute)))
+			if unwell, unequal := compareConditions(baseline, canary); (unwell != "") != tc.unwell || unequal != "" {
+				t.Errorf("unwell is %q, unequal %q", unwell, unequal)
+			}
+		})
+	}
+}
+
+// TestANodeThatComesBackIsNotTheCanarysDoing: it is told by what its containers ended with, if nothing of the pair is well there.
+func TestANodeThatComesBackIsNotTheCanarysDoing(t *testing.T) {
+	start := metav1.NewTime(time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC))
+	well := &corev1.Pod{Spec: corev1.PodSpec{NodeName: "a"}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}}
+	fallen := func(node string, end *corev1.ContainerStateTerminated) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "shop"}, Spec: corev1.PodSpec{NodeName: node}, Status: corev1.PodStatus{
+			Phase: corev1.PodRunning, StartTime: &start,
+			Conditions: []corev1.PodCondition{
+				{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ContainersNotReady", LastTransitionTime: metav1.NewTime(start.Add(time.Hour))},
+			},
+			ContainerStatuses: []corev1.ContainerStatus{{Name: "app", RestartCount: 1, LastTerminationState: corev1.ContainerState{Terminated: end}}},
+		}}
+	}
+	with := &corev1.ContainerStateTerminated{ExitCode: 255, Reason: "Unknown"}
+	cases := []struct {
+		name   string
+		canary []*corev1.Pod
+		unwell bool
+	}{
+		{"a node of its own", []*corev1.Pod{fallen("b", with), fallen("b", with)}, false},
+		{"a node that had no time for its containers", []*corev1.Pod{fallen("b", &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "ContainerStatusUnknown"})}, false},
+		{"the node of the baseline", []*corev1.Pod{fallen("b", with), fallen("a", with)}, true},
+		{"a container that ended by itself", []*corev1.Pod{fallen("b", with), fallen("b", &corev1.ContainerStateTerminated{ExitCode: 1})}, true},
+		{"a container that runs on", []*corev1.Pod{fallen("b", nil)}, true},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			baseline := condition{track: TrackBaseline, since: start.Time, now: start.Add(time.Hour), want: 1}
+			baseline.add(well)
+			canary := baseline.canary()
+			for _, p := range tc.canary {
+				canary.want++
+				canary.add(p)
+			}
+			unwell, unequal := compareConditions(baseline, canary)
+			if (unwell != "") != tc.unwell || strings.HasSuffix(unequal, "; canary: the containers of pod shop ended with their node") == tc.unwell {
+				t.Errorf("unwell is %q, unequal %q", unwell, unequal)
 			}
 		})
 	}

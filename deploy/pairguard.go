@@ -68,7 +68,7 @@ func (g *pairGuard) see(p Picture) { g.last = p }
 
 // judge has the last word from the cluster itself: a watch that hears nothing any more shows what was.
 func (g *pairGuard) judge(ctx context.Context, now time.Time) (done bool, again time.Duration, err error) {
-	ill, patience := g.ill()
+	ill, patience := g.ill(now)
 	if !ill {
 		g.since = time.Time{}
 		return false, time.Hour, nil
@@ -84,13 +84,15 @@ func (g *pairGuard) judge(ctx context.Context, now time.Time) (done bool, again 
 }
 
 // ill tells whether the canary's pods are unwell by the newest picture, and how long that may last.
-func (g *pairGuard) ill() (ill bool, patience time.Duration) {
+func (g *pairGuard) ill(now time.Time) (ill bool, patience time.Duration) {
 	n := len(g.pair.Baseline.Workloads)
 	if len(g.last.Workloads) != n+len(g.pair.Canary.Workloads) { // the cluster can't be reached
 		return false, 0
 	}
-	baseline := pictured(TrackBaseline, g.pair.Baseline, g.last.Workloads[:n])
-	canary := pictured(TrackCanary, g.pair.Canary, g.last.Workloads[n:])
+	baseline := condition{track: TrackBaseline, since: g.pair.Since, now: now}
+	baseline.picture(g.pair.Baseline, g.last.Workloads[:n])
+	canary := baseline.canary()
+	canary.picture(g.pair.Canary, g.last.Workloads[n:])
 	if unwell, _ := compareConditions(baseline, canary); unwell == "" {
 		return false, 0
 	}
@@ -101,9 +103,8 @@ func (g *pairGuard) ill() (ill bool, patience time.Duration) {
 	return true, illTime
 }
 
-// pictured is the condition of a track in a picture.
-func pictured(track string, t pipeline.Track, workloads []Workload) condition {
-	c := condition{track: track}
+// picture takes in a track as a picture shows it.
+func (c *condition) picture(t pipeline.Track, workloads []Workload) {
 	for i, name := range t.Workloads {
 		if !c.counts(name, workloads[i].Deployment) {
 			continue
@@ -112,5 +113,4 @@ func pictured(track string, t pipeline.Track, workloads []Workload) condition {
 			c.add(pod)
 		}
 	}
-	return c
 }

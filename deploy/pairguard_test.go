@@ -35,7 +35,15 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 	ready := corev1.PodStatus{Phase: corev1.PodRunning, Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}}
 	crash := ready
 	crash.ContainerStatuses = []corev1.ContainerStatus{{
-		Name: "app", RestartCount: 2, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}},
+		Name: "app", RestartCount: 2, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, StartedAt: start, FinishedAt: start}},
+	}}
+	rare, restarted := ready, ready // a crash in the canary's past, and one of the baseline
+	early := metav1.NewTime(start.Add(-9*time.Minute - 30*time.Second))
+	rare.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "app", RestartCount: 2, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, StartedAt: early, FinishedAt: early}},
+	}}
+	restarted.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "app", RestartCount: 1, LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, StartedAt: early, FinishedAt: start}},
 	}}
 	pull := corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{
 		{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}}},
@@ -50,6 +58,8 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 	add("well", fine, guarded(TrackCanary, ready, ready))
 	add("not ready", fine, guarded(TrackCanary, ready, fallen))
 	add("crashing", fine, guarded(TrackCanary, crash, ready))
+	add("crashed before", fine, guarded(TrackCanary, rare, ready))
+	add("crashing beside a restarted baseline", guarded(TrackBaseline, ready, restarted), guarded(TrackCanary, crash, ready))
 	add("without an image", fine, guarded(TrackCanary, ready, pull))
 	add("on a silent node", fine, guarded(TrackCanary, ready, lost))
 	add("beside a slow baseline", guarded(TrackBaseline, ready, slow), guarded(TrackCanary, crash, crash))
@@ -66,6 +76,8 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"a crash loop stops it at once": {{0, "well", hour}, {1, "crashing", unwell}},
+		"a crash ages":                  {{0, "crashed before", unwell}, {31, "crashed before", hour}},
+		"where the baseline was restarted as well, the metrics decide": {{0, "crashing beside a restarted baseline", hour}},
 		"a pod that isn't ready may be so for a moment": {
 			{0, "not ready", "30"}, {10, "not ready", "20"}, {29, "well", hour}, {30, "not ready", "30"}, {59, "not ready", "1"}, {60, "not ready", unwell},
 		},
@@ -81,7 +93,7 @@ func TestHowLongACanaryMayBeUnwell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			says, broken, looked := "", error(nil), false
 			g := &pairGuard{
-				pair: pipeline.Pair{Baseline: pipeline.Track{Workloads: []string{TrackBaseline}}, Canary: pipeline.Track{Workloads: []string{TrackCanary}}},
+				pair: pipeline.Pair{Since: early.Time, Baseline: pipeline.Track{Workloads: []string{TrackBaseline}}, Canary: pipeline.Track{Workloads: []string{TrackCanary}}},
 				look: func(context.Context) (string, error) { looked = true; return says, broken },
 			}
 			for _, s := range steps {

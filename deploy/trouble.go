@@ -81,10 +81,7 @@ func containerTrouble(p *corev1.Pod, s corev1.ContainerStatus, patience Patience
 
 // ended says how a container's last run ended.
 func ended(s corev1.ContainerStatus) string {
-	last := s.State.Terminated
-	if last == nil {
-		last = s.LastTerminationState.Terminated
-	}
+	last := ending(s)
 	switch {
 	case last == nil:
 		return "keeps ending"

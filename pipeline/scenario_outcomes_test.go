@@ -33,8 +33,12 @@ func (s *script) do(id, key string, words []string, o map[string]string) error {
 		}
 		f.Unchanged = len(words) > 3 && words[3] == "unchanged"
 		e = f
-	case "delayed": // it stays, and is tried again
-		return s.world.Send(id, pipeline.Delayed{Effect: p.Kind(), Stage: stage, Attempt: attempt, Detail: words[1]})
+	case "delayed": // delayed DETAIL [CODE]: it stays, and is tried again
+		d := pipeline.Delayed{Effect: p.Kind(), Stage: stage, Attempt: attempt, Detail: words[1]}
+		if len(words) > 2 {
+			d.Code = pipeline.ReasonCode(words[2])
+		}
+		return s.world.Send(id, d)
 	case "progress":
 		return s.world.Send(id, pipeline.Progressed{Stage: stage, Attempt: attempt, Words: words[1]})
 	case "checked": // checked yes|no SAW

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/pipeline/policy"
@@ -99,6 +100,18 @@ func (s *stepper) watchPairs() {
 
 const watchKey = "pods"
 
+// watchDelayed tells people of what only they can change, such as a right that Slipway hasn't got. Once, as each try may
+// meet another.
+func (s *stepper) watchDelayed(e Delayed) {
+	switch e.Code { //nolint:exhaustive // the others pass
+	case ReasonForbidden, ReasonNotAllowed, ReasonRefused:
+		told := slices.ContainsFunc(s.d.Warnings, func(w Warning) bool { return w.Effect == e.Effect })
+		if st := s.current(e.Stage, e.Attempt); !told && st != nil && st.Analysis != nil && st.Analysis.Watching {
+			s.warn(e.Effect, e.Detail)
+		}
+	}
+}
+
 // pairUnwell stops a canary whatever else it waits for: its warm-up, the next look, or people's answer.
 func (s *stepper) pairUnwell(e PairUnwell) {
 	st := s.current(e.Stage, e.Attempt)
@@ -106,6 +119,7 @@ func (s *stepper) pairUnwell(e PairUnwell) {
 		return
 	}
 	st.Analysis.Watching = false
+	s.reached(WatchPair{})
 	s.unpair(st, StageFailed, Reason{Code: ReasonCanaryUnwell, Detail: e.Words})
 }
 
@@ -324,7 +338,12 @@ func (s *stepper) canaryEffectFailed(st *StageState, e Failed, reason Reason) {
 	a := st.Analysis
 	def := s.d.definition(s.plan, st)
 	switch {
-	case st.Status == StageAsking || a == nil:
+	case a == nil:
+	case e.Effect == (WatchPair{}).ActionKind():
+		if a.Watching {
+			s.warn(e.Effect, e.Detail)
+		}
+	case st.Status == StageAsking:
 	case a.Weighing != 0 && e.Key == stageKey(st, weighKey(a.Weighing)):
 		a.Weighing = 0
 		s.pairFailed(st, def, reason)

@@ -463,8 +463,9 @@ func (s *stepper) awaited(st *StageState) string {
 }
 
 func (s *stepper) delayed(e Delayed) {
-	if e.Effect == (WatchPair{}).ActionKind() {
-		return // the canary goes on meanwhile, and says how far it is
+	if e.Effect == (WatchPair{}).ActionKind() { // the canary goes on meanwhile, and says how far it is
+		s.watchDelayed(e)
+		return
 	}
 	words := "trying again: " + e.Detail
 	if st := s.current(e.Stage, e.Attempt); e.Stage != "" && st != nil {

@@ -21,6 +21,8 @@ func (w Warning) Words() string {
 		return "GitLab's environment could not be stopped: " + w.Detail
 	case DrawChart{}.ActionKind():
 		return "The canary's chart could not be drawn: " + w.Detail
+	case WatchPair{}.ActionKind():
+		return "The pods of the canary are not watched between the looks: " + w.Detail
 	case Retire{}.ActionKind():
 		return "What the release before left could not be removed: " + w.Detail
 	}

@@ -22,6 +22,9 @@ func TestEveryWarningSaysWhatWasNotDone(t *testing.T) {
 			}
 		}
 	}
+	if words := (pipeline.Warning{Effect: pipeline.WatchPair{}.ActionKind(), Detail: detail}).Words(); words == detail {
+		t.Errorf("of a watch that failed people read no more than %q", words)
+	}
 	if warned < 6 {
 		t.Errorf("only %d kinds of effects warn", warned)
 	}

@@ -39,7 +39,7 @@ func (t *tracing) flags(cmd *cobra.Command) (names []string) {
 	text(&t.stage, "stage", "", "", "the canary stage, if there are several")
 	text(&t.from, "from", "", "", "when the warm-up ended, such as 2026-11-20T10:00:00Z (default: the stage's own)")
 	text(&t.to, "to", "", "", "when the last look was (default: the stage's own, or its lifetime after --from)")
-	text(&t.baseline, "baseline", "", "", "version of the baseline: what ${{ version }} and ${{ release }} become")
+	text(&t.baseline, "baseline", "", "", "version of the baseline: what ${{ version }} becomes")
 	text(&t.canary, "canary", "", "", "version of the canary")
 	text(&t.project, "project", "", "", "path of the GitLab project: what ${{ project.path }} becomes, and whose sources are asked")
 	text(&t.sha, "ref-sha", "", "", "what ${{ commit.sha }} becomes (default: git's HEAD)")
@@ -49,38 +49,46 @@ func (t *tracing) flags(cmd *cobra.Command) (names []string) {
 
 // run judges a canary of the pipeline file again, and prints what it finds.
 func (t *tracing) run(cmd *cobra.Command, name string) error {
-	if _, err := os.Lstat(t.samples); t.samples != "" && err == nil {
-		return fmt.Errorf("--samples: %s is there already", t.samples)
-	}
-	cfg, err := config.LoadSources(t.config, os.LookupEnv)
+	samples, err := newSamples(t.samples)
 	if err != nil {
 		return err
+	}
+	found, err := t.judge(cmd, name)
+	if err != nil {
+		return errors.Join(err, samples.drop())
+	}
+	if err := samples.keep(found.Measurement.Request); err != nil {
+		return err
+	}
+	return printReport(cmd.OutOrStdout(), newTraceReport(found), found.Report.Verdict)
+}
+
+// judge asks the sources.
+func (t *tracing) judge(cmd *cobra.Command, name string) (found analysis.Traced, err error) {
+	cfg, err := config.LoadSources(t.config, os.LookupEnv)
+	if err != nil {
+		return found, err
 	}
 	file, err := pipelineFile(cmd, name)
 	if err != nil {
-		return err
+		return found, err
 	}
 	trace, err := t.prepare(cmd, cfg, file, filepath.Dir(name))
 	if err != nil {
-		return err
+		return found, err
 	}
-	found, err := trace.Run(cmd.Context())
+	found, err = trace.Run(cmd.Context())
 	if failure, ok := pipeline.AsFailure(err); ok {
 		hint := ""
-		if errors.Is(err, spec.ErrNoVersion) {
+		switch {
+		case errors.Is(err, spec.ErrNoVersion):
 			hint = "; give --baseline and --canary"
+		case errors.Is(err, spec.ErrNoRelease):
+			hint = " to a trace; let a copy of the pipeline file ask for ${{ version }} instead, and give what is to stand there with --baseline and --canary"
 		}
-		return errors.New(failure.Detail + hint) // its cause is for logs
+		return found, errors.New(failure.Detail + hint) // its cause is for logs
 	}
-	if err != nil {
-		return err
-	}
-	if t.samples != "" {
-		if err := keepSamples(t.samples, found.Measurement.Request); err != nil {
-			return err
-		}
-	}
-	return printReport(cmd.OutOrStdout(), newTraceReport(found), found.Report.Verdict)
+	return found, err
 }
 
 // pipelineFile reads a file and checks it; - is standard input.
@@ -209,21 +217,48 @@ func moment(flag, text string, otherwise time.Time) (time.Time, error) {
 	return at.UTC(), nil
 }
 
-// keepSamples writes what canary judge reads, to a new file.
-func keepSamples(name string, request canary.Request) error {
-	data, err := json.Marshal(request)
-	if err != nil {
-		return fmt.Errorf("encode the samples: %w", err)
+// samplesFile is where the samples are written to, nil for nowhere. It is made before anything is asked: what can't be
+// written costs no question, and no verdict.
+type samplesFile struct{ *os.File }
+
+func newSamples(name string) (*samplesFile, error) {
+	if name == "" {
+		return nil, nil //nolint:nilnil // nowhere is no mistake
 	}
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("write the samples: %w", err)
+	switch {
+	case errors.Is(err, os.ErrExist):
+		return nil, fmt.Errorf("--samples: %s is there already", name)
+	case err != nil:
+		return nil, fmt.Errorf("--samples: %w", err)
 	}
-	_, err = file.Write(append(data, '\n'))
-	if err = errors.Join(err, file.Close()); err != nil {
+	return &samplesFile{file}, nil
+}
+
+// keep writes what canary judge reads.
+func (f *samplesFile) keep(request canary.Request) error {
+	if f == nil {
+		return nil
+	}
+	data, err := json.Marshal(request)
+	if err == nil {
+		_, err = f.Write(append(data, '\n'))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write the samples: %w", err), f.drop())
+	}
+	if err := f.Close(); err != nil {
 		return fmt.Errorf("write the samples: %w", err)
 	}
 	return nil
+}
+
+// drop leaves no file behind.
+func (f *samplesFile) drop() error {
+	if f == nil {
+		return nil
+	}
+	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
 // traceReport is a report with how it came about. Its JSON form is stable; docs/canary.md tells it.

@@ -316,12 +316,15 @@ func TestTracesThatAreRefused(t *testing.T) {
 		"a source that is down":      {write(t, "gone.yml", gone), file, ago, "connection refused"},
 		"a wrong token":              {write(t, "wrong.yml", regexp.MustCompile(`token_file: "[^"]*"`).ReplaceAllString(text(t, config), "token: another")), file, ago, "401"},
 		"no version":                 {config, one(`errors{v="${{ version }}"}`), ago, "slipway: metric a: its query can't be filled in: the version of the baseline is not known; give --baseline and --canary\n"},
-		"one version":                {config, one(`errors{v="${{ release }}"}`), append(ago, "--baseline", "a"), "slipway: metric a: its query can't be filled in: the release of the canary is not known; give --baseline and --canary\n"},
+		"one version":                {config, one(`errors{v="${{ version }}"}`), append(ago, "--baseline", "a"), "slipway: metric a: its query can't be filled in: the version of the canary is not known; give --baseline and --canary\n"},
+		"a release":                  {config, one(`errors{v="${{ release }}"}`), append(ago, "--baseline", "a", "--canary", "b"), "slipway: metric a: its query can't be filled in: the release of the baseline is not known to a trace; let a copy of the pipeline file ask for ${{ version }} instead, and give what is to stand there with --baseline and --canary\n"},
+		"a release of a time that has been": {config, canaryFile(t, "      from: 2026-01-20T10:00:00Z\n      to: 2026-01-20T10:50:00Z\n      baseline: 0ld0cafe\n", `{name: a, source: main, query: 'errors{v="${{ release }}"}'}`), []string{"--ref-sha", "3f2a91c0d4e5"},
+			"the release of the baseline is not known to a trace"},
 		"versions that are the same": {config, one(`errors{v="${{ version }}"}`), append(ago, "--baseline", "a", "--canary", "a"), "metric a: it asks the same for baseline and canary: errors{v=\"a\"}\n"},
 		"a version that is a query":  {config, one(`errors{v="${{ version }}"}`), append(ago, "--baseline", "a", "--canary", `b"} or x{v="`), "which could change the query"},
 		"no commit":                  {config, one(`errors{v="${{ track + commit.sha }}"}`), ago, "asks for commit, which is not known here\n"},
 		"samples that are there":     {config, file, append(ago, "--samples", there), "slipway: --samples: " + there + " is there already\n"},
-		"samples in no folder":       {config, file, append(ago, "--samples", "/does/not/exist"), "slipway: write the samples: open /does/not/exist: no such file or directory\n"},
+		"samples in no folder":       {config, file, append(ago, "--samples", "/does/not/exist"), "slipway: --samples: open /does/not/exist: no such file or directory\n"},
 		"with lines":                 {config, file, append(ago, "--lines"), "slipway: --trace and --lines exclude each other\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -342,6 +345,21 @@ func TestTracesThatAreRefused(t *testing.T) {
 		if want := "slipway: --" + flag + " is for --trace\n"; code != canaryUnread || out != want {
 			t.Errorf("--%s without --trace: exit %d and %s", flag, code, out)
 		}
+	}
+}
+
+func TestSamplesThatCanNotBeKept(t *testing.T) {
+	t.Parallel()
+	m := newMeasured(t, shop(600))
+	folder := t.TempDir()
+	ago := []string{"--from", "2026-01-20T10:00:00Z", "--samples"}
+	_, _, code := trace(t, m.config(t), append([]string{canaryFile(t, "")}, append(ago, filepath.Join(folder, "none", "samples.json"))...)...)
+	if asked := m.questions(); code != canaryUnread || len(asked) > 0 {
+		t.Errorf("without a folder for the samples it ends with %d and asks %q", code, asked)
+	}
+	_, _, code = trace(t, m.config(t), append([]string{canaryFile(t, "", "{name: a, source: main, query: 'rat(${{ track }})'}")}, append(ago, filepath.Join(folder, "samples.json"))...)...)
+	if left, err := os.ReadDir(folder); code != canaryUnread || len(left) > 0 || err != nil {
+		t.Errorf("without samples it ends with %d and leaves %v, error %v", code, left, err)
 	}
 }
 

@@ -19,7 +19,7 @@ type Trace struct {
 	Canary *pipeline.Canary // of the plan
 	// Began is the end of the warm-up. It means nothing to a canary that judges a time that has been.
 	Began time.Time
-	// Versions of the baseline and the canary, which stand for their releases, too; "" is not known.
+	// Versions of the baseline and the canary; "" is not known. Their releases never are.
 	Versions [2]string
 }
 
@@ -36,9 +36,7 @@ type Traced struct {
 func (t *Trace) Run(ctx context.Context) (Traced, error) {
 	var out Traced
 	a := asker{t.Sources, t.Queries}
-	tracks := [2]Track{
-		{Name: nameBaseline, Version: t.Versions[0], Release: t.Versions[0]}, {Name: nameCanary, Version: t.Versions[1], Release: t.Versions[1]},
-	}
+	tracks := [2]Track{{Name: nameBaseline, Version: t.Versions[0]}, {Name: nameCanary, Version: t.Versions[1]}}
 	planned := t.Canary.PlannedLooks(t.Began)
 	for _, looks := range together(planned) {
 		answers, err := a.ask(ctx, t.Plan, t.Canary, looks[0].From, looks[len(looks)-1].To, tracks)

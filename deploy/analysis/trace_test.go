@@ -98,13 +98,9 @@ func TestATraceIsWhatTheStageWouldHaveSaid(t *testing.T) {
 				s.value = worseFrom(minute)
 				s.canary.Lifetime = 30 * time.Minute
 				s.canary.Metrics = s.canary.Metrics[:1]
-				s.canary.Metrics = append(s.canary.Metrics, metric("errors", `errors{track="${{ track }}"}`, `requests{release="${{ release }}",track="${{ track }}"}`))
+				s.canary.Metrics = append(s.canary.Metrics, metric("errors", `errors{track="${{ track }}"}`, `requests{version="${{ version }}",track="${{ track }}"}`))
 				s.canary.Metrics[0].Rule.Critical = true
 				c.change(&s.canary)
-				for i := range s.task.Delivery.Stages {
-					pair := s.task.Delivery.Stages[i].Analysis.Pair
-					pair.Baseline.Release, pair.Canary.Release = pair.Baseline.Version, pair.Canary.Version
-				}
 				looks, measurement := s.live(t)
 				got, err := s.trace(t)
 				if err != nil {
@@ -200,7 +196,7 @@ func TestALongTimeIsAskedInParts(t *testing.T) {
 
 func TestATraceOfATimeThatHasBeenIsOneLook(t *testing.T) {
 	s := newScene()
-	s.value = worseFrom(0)
+	s.value, s.canary.Metrics = worseFrom(0), s.canary.Metrics[:1]
 	s.canary.From, s.canary.To, s.canary.Interval, s.canary.Lifetime = began, began.Add(20*time.Minute), 0, 0
 	got, err := s.trace(t)
 	if err != nil || len(got.Looks) != 1 || !got.Looks[0].At.Equal(s.canary.To) || len(got.Measurement.Request.Metrics[0].Canary) != 19 {
@@ -211,6 +207,7 @@ func TestATraceOfATimeThatHasBeenIsOneLook(t *testing.T) {
 func TestWhereNothingIsMeasuredATraceIsInconclusive(t *testing.T) {
 	s := newScene()
 	s.value, s.canary.Judge = func(string, int, time.Time) (string, int) { return "", 0 }, canary.Default
+	s.canary.Metrics = s.canary.Metrics[:1]
 	got, err := s.trace(t)
 	if err != nil || got.Report.Verdict != canary.Inconclusive || len(got.Measurement.Request.Metrics[0].Canary) != 14 {
 		t.Errorf("got %s of %+v, %v", got.Report.Verdict, got.Measurement.Request.Metrics, err)

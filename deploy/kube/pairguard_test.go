@@ -199,3 +199,20 @@ func TestAWatchThatIsRefusedIsTriedAgain(t *testing.T) {
 	w.target = nil
 	w.endPair("bbbb2222")
 }
+
+// TestAWatchWithoutItsRightSaysSo: the role may be mended before the canary has ended, and people read by whom.
+func TestAWatchWithoutItsRightSaysSo(t *testing.T) {
+	t.Parallel()
+	w := realOne(t)
+	p, _ := w.guardedPair()
+	whole := w.options
+	rules := documentedRole(t).Rules
+	for i := range rules {
+		rules[i].Verbs = slices.DeleteFunc(rules[i].Verbs, func(verb string) bool { return verb == "watch" })
+	}
+	w.options.Kubeconfig = w.real.User(t, w.namespace, rules...).Kubeconfig
+	_, err := w.do("bbbb2222", pipeline.WatchPair{Stage: canaryStage, Attempt: 1, Pair: p})
+	w.wantsLater(err, pipeline.ReasonForbidden, "may not watch ")
+	w.options = whole
+	w.endPair("bbbb2222")
+}

@@ -303,7 +303,7 @@ func judgeAgain(q url.Values, request canary.Request) againForm {
 		text *string
 		to   *float64
 		most float64
-	}{{"pass", &form.Pass, &request.Score.Pass, 100}, {"marginal", &form.Marginal, &request.Score.Marginal, 100}, {"confidence", &form.Confidence, &confidence, 0.9999}} {
+	}{{"pass", &form.Pass, &request.Score.Pass, 100}, {"marginal", &form.Marginal, &request.Score.Marginal, 100}, {"confidence", &form.Confidence, &confidence, 1}} {
 		if !q.Has(f.name) {
 			continue
 		}
@@ -315,8 +315,15 @@ func judgeAgain(q url.Values, request canary.Request) againForm {
 		}
 		*f.to = n
 	}
-	if request.Score.Marginal > request.Score.Pass || confidence < 0.5 {
-		form.Wrong = "The lower score must not be above the upper one, and the confidence not below 0.5."
+	switch { // as of the pipeline file
+	case request.Score.Marginal > request.Score.Pass:
+		form.Wrong = "The lower score must not be above the upper one."
+	case !(confidence > 0 && confidence < 1):
+		form.Wrong = "Confidence has to be between 0 and 1."
+	case request.Judge != canary.Kayenta && (confidence < canary.LeastConfidence || confidence > canary.MostConfidence):
+		form.Wrong = fmt.Sprintf("The default judge takes a confidence from %v to %v.", canary.LeastConfidence, canary.MostConfidence)
+	}
+	if form.Wrong != "" {
 		return form
 	}
 	request.Confidence = &confidence

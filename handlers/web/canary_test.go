@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -122,11 +123,24 @@ func TestSamplesCanBeJudgedWithOtherLimits(t *testing.T) {
 		"?pass=x":                             "has to be a number from 0 to 100",
 		"?pass=NaN":                           "has to be a number from 0 to 100",
 		"?pass=10&marginal=90":                "must not be above",
-		"?confidence=2":                       "has to be a number from 0 to 0.9999",
+		"?confidence=2":                       "has to be a number from 0 to 1",
 		"?pass=" + strings.Repeat("9", 9_000): "has to be a number",
 	} {
 		if body := get(t, c, http.MethodGet, at+query).Body.String(); !strings.Contains(body, want) {
 			t.Errorf("%.40s: the page doesn't say %q", query, want)
+		}
+	}
+	for confidence, wrong := range map[string][2]string{ // of the default judge, and of kayenta
+		"0": {"Confidence has to be between 0 and 1.", "Confidence has to be between 0 and 1."}, "1": {"Confidence has to be between 0 and 1.", "Confidence has to be between 0 and 1."},
+		"0.4999": {"The default judge takes a confidence from 0.5 to 0.999999."}, "0.5": {}, "0.99995": {}, "0.999999": {},
+		"0.9999999": {"The default judge takes a confidence from 0.5 to 0.999999."},
+	} {
+		for i, judge := range []string{"", canary.Kayenta} {
+			_, m := stopped(noon)
+			m.Request.Judge = judge
+			if got := judgeAgain(url.Values{"confidence": {confidence}}, m.Request); got.Wrong != wrong[i] || (got.Verdict.Word == "") != (wrong[i] != "") {
+				t.Errorf("judge %q with confidence %s: got %+v", judge, confidence, got)
+			}
 		}
 	}
 	_, m := stopped(noon)

@@ -82,8 +82,11 @@ func (t *template) asks(name string) bool {
 	return slices.ContainsFunc(t.parts, func(p part) bool { return p.expr != nil && slices.Contains(p.expr.names, name) })
 }
 
-// ErrNoVersion says that a query asks for the version or the release of a track, of which it is not known.
-var ErrNoVersion = errors.New("is not known")
+// What a query asks for of a track, and is not known.
+var (
+	ErrNoVersion = errors.New("is not known")
+	ErrNoRelease = errors.New("is not known")
+)
 
 // Queries fills in the queries of canaries, when they are asked.
 type Queries struct{ lang *language }
@@ -110,9 +113,12 @@ func (q *Queries) Fill(plan *pipeline.Plan, query string, tracks ...Track) ([]st
 	vars := variables(Input{Project: plan.Project, Commit: plan.Commit, MergeRequest: plan.MergeRequest}, plan.Application, nil)
 	var all []string
 	for _, track := range tracks {
-		for _, of := range []struct{ name, value string }{{varVersion, track.Version}, {varRelease, track.Release}} {
+		for _, of := range []struct {
+			name, value string
+			missing     error
+		}{{varVersion, track.Version, ErrNoVersion}, {varRelease, track.Release, ErrNoRelease}} {
 			if of.value == "" && t.asks(of.name) {
-				return nil, fmt.Errorf("the %s of the %s %w", of.name, track.Name, ErrNoVersion)
+				return nil, fmt.Errorf("the %s of the %s %w", of.name, track.Name, of.missing)
 			}
 		}
 		vars[varTrack], vars[varVersion], vars[varRelease] = track.Name, track.Version, track.Release
