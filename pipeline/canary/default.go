@@ -27,7 +27,7 @@ const (
 	partShift  = 0.68
 	partSpread = 0.06
 	partTail   = 0.15
-	partCount  = 0.9
+	partCount  = 0.85
 )
 
 // plan is what a look grants each metric: the error rate over all looks, which look it is, and of how many.

@@ -162,7 +162,7 @@ func TestSentences(t *testing.T) {
 	}{
 		{
 			Metric{Name: "error rate", Kind: Count, Baseline: happen(random, 60, 34, 0.002), BaselineTotal: same(60, 34), Canary: happen(random, 60, 34, 0.019), CanaryTotal: same(60, 34), EffectSize: EffectSize{AllowedIncrease: &limit}},
-			"error rate rose from 0.294 % to 2.21 % (95 % interval +1.05 to +2.66 points) in 4,080 requests; allowed is +0.735.",
+			"error rate rose from 0.294 % to 2.21 % (95 % interval +1.04 to +2.67 points) in 4,080 requests; allowed is +0.735.",
 		},
 		{
 			Metric{Name: "heap", Baseline: around(random, 60, 100, 5, 0), Canary: drift},
