@@ -211,12 +211,12 @@ func (e *Executor) render(ctx context.Context, t *pipeline.Task, d pipeline.Depl
 	if err != nil {
 		return manifest.Set{}, err
 	}
-	return rendered(files, source, d, e.Limits) //nolint:contextcheck // Helm takes one for lookups only, which nothing answers here
+	return rendered(ctx, files, source, d, e.Limits)
 }
 
 // rendered makes the objects of a deploy from files that are all there.
-func rendered(files fs.FS, source manifest.Source, d pipeline.Deploy, limits manifest.Limits) (manifest.Set, error) {
-	set, err := manifest.Render(files, source, limits)
+func rendered(ctx context.Context, files fs.FS, source manifest.Source, d pipeline.Deploy, limits manifest.Limits) (manifest.Set, error) {
+	set, err := manifest.Render(ctx, files, source, limits)
 	if err != nil {
 		return manifest.Set{}, mistaken(err)
 	}

@@ -44,7 +44,7 @@ type Change struct {
 // Preview renders a deploy and tells what it would change in its environment, in the order in which it would. Nothing is
 // changed. A mistake in the repository is a permanent *pipeline.Failure.
 func Preview(ctx context.Context, where Target, cluster Previewer, files fs.FS, plan *pipeline.Plan, d pipeline.Deploy, limits manifest.Limits) ([]Change, error) {
-	set, err := rendered(files, sourceOf(plan, d), d, limits) //nolint:contextcheck // Helm takes one for lookups only, which nothing answers here
+	set, err := rendered(ctx, files, sourceOf(plan, d), d, limits)
 	if err != nil {
 		return nil, err
 	}

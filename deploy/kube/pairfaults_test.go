@@ -413,7 +413,7 @@ func TestWhatCanNotBePairedIsRefused(t *testing.T) {
 // rendered is the set of a commit.
 func (w *world) rendered(sha string) manifest.Set {
 	w.t.Helper()
-	set, err := manifest.Render(w.source[sha], manifest.Source{Path: "deploy"}, manifest.Limits{})
+	set, err := manifest.Render(w.t.Context(), w.source[sha], manifest.Source{Path: "deploy"}, manifest.Limits{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ const (
 // reviewed renders a file and holds it by the fence.
 func reviewed(t *testing.T, f Fence, text string) error {
 	t.Helper()
-	set, err := Render(fstest.MapFS{"deploy/all.yaml": {Data: []byte(text)}}, Source{Path: "deploy"}, Limits{})
+	set, err := Render(t.Context(), fstest.MapFS{"deploy/all.yaml": {Data: []byte(text)}}, Source{Path: "deploy"}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestChartsAndKustomizationsOfReviewsAreHeldToo(t *testing.T) {
 		"a list": {"deploy/all.yaml": {Data: []byte("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: shop}, spec: {rules: [{host: shop.example.com}]}}\n")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			set, err := Render(files, Source{Path: "deploy", Review: "mr-12-abcdef"}, Limits{})
+			set, err := Render(t.Context(), files, Source{Path: "deploy", Review: "mr-12-abcdef"}, Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}

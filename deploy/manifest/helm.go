@@ -3,10 +3,9 @@ package manifest
 import (
 	"bytes"
 	"cmp"
-	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"path"
@@ -39,7 +38,7 @@ const chartFile = "Chart.yaml"
 const kubeVersion = "v1.37.0"
 
 // helm renders the chart of a folder.
-func (r *reader) helm(dir string, with Helm) ([]Object, error) {
+func (r *reader) helm(ctx context.Context, dir string, with Helm) ([]Object, error) {
 	h := &rendering{reader: r, dir: dir, with: with, originals: map[*common.File][]byte{}}
 	if err := h.checkOptions(); err != nil {
 		return nil, err
@@ -49,7 +48,7 @@ func (r *reader) helm(dir string, with Helm) ([]Object, error) {
 		if err := h.load(); err != nil {
 			return err
 		}
-		rendered, err := h.twice()
+		rendered, err := h.twice(ctx)
 		if err != nil {
 			return err
 		}
@@ -164,33 +163,10 @@ func (h *rendering) chartFiles() ([]*archive.BufferedFile, error) {
 		if err != nil {
 			return err
 		}
-		if path.Ext(name) == ".tgz" && path.Dir(local) == "charts" {
-			if err := h.unpacked(name, content); err != nil {
-				return err
-			}
-		}
 		files = append(files, &archive.BufferedFile{Name: local, Data: content})
-		return nil
+		return h.examine(name, local, content)
 	})
 	return files, err
-}
-
-// unpacked counts what an archive unpacks to, so that a small one can't fill the memory.
-func (h *rendering) unpacked(name string, content []byte) error {
-	unzipped, err := gzip.NewReader(bytes.NewReader(content))
-	if err != nil {
-		return h.mistake(name, "is not a chart's archive", "")
-	}
-	left := h.limits.Bytes - h.bytes
-	n, err := io.Copy(io.Discard, io.LimitReader(unzipped, left+1))
-	if err != nil {
-		return h.mistake(name, "is not a chart's archive", "")
-	}
-	if n > left {
-		return h.mistake(name, fmt.Sprintf("is too big: all files together may have %d bytes", h.limits.Bytes), "")
-	}
-	h.bytes += n
-	return nil
 }
 
 // vendored refuses a chart whose dependencies are not in its charts folder: nothing is downloaded.
@@ -227,7 +203,10 @@ func (h *rendering) given() (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
-		more, err := loader.LoadValues(bytes.NewReader(content))
+		var more map[string]any
+		if err = h.unfold(content); err == nil {
+			more, err = loader.LoadValues(bytes.NewReader(content))
+		}
 		if err != nil {
 			what, line := yamlProblem(err)
 			return nil, &Error{Origin: Origin{File: clean, Line: line}, What: what, Hint: "values are a map"}
@@ -257,7 +236,7 @@ func (h *rendering) objects(rendered map[string]string) ([]Object, error) {
 	add := func(file, text string) error {
 		for _, d := range splitYAML([]byte(text)) {
 			from := Origin{File: file, Document: d.number}
-			value, err := parseYAML(d, Origin{})
+			value, err := h.parseYAML(d, Origin{})
 			if err != nil {
 				return h.unreadable(from, d, err)
 			}

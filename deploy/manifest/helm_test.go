@@ -47,7 +47,7 @@ func TestValuesOfChartsAreInNoErrorAndNoLog(t *testing.T) {
 	values := "password: " + secret + "\nlist: [a]\nbroken: '{{ " + secret + " '\ncalls: '{{ fail \"" + secret + "\" }}'\n"
 	for _, text := range templates {
 		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/values.yaml": {Data: []byte("outer: {plain: " + secret + ", table: {a: b}}\n")}, "d/templates/a.yaml": {Data: []byte(text)}, "v.yaml": {Data: []byte(values + "outer: {plain: {a: b}, table: " + secret + "}\n")}}
-		_, err := Render(files, Source{Path: "d", Helm: &Helm{Values: []string{"v.yaml"}}}, Limits{})
+		_, err := Render(t.Context(), files, Source{Path: "d", Helm: &Helm{Values: []string{"v.yaml"}}}, Limits{})
 		if err == nil {
 			t.Errorf("rendered: %s", text)
 		} else if strings.Contains(err.Error(), secret) {
@@ -56,7 +56,7 @@ func TestValuesOfChartsAreInNoErrorAndNoLog(t *testing.T) {
 	}
 	for name, set := range map[string]map[string]string{"a map": {"list.a": secret}, "an index": {"list[x]": secret}} {
 		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(twoObjects)}, "v.yaml": {Data: []byte(values)}}
-		if _, err := Render(files, Source{Path: "d", Helm: &Helm{Values: []string{"v.yaml"}, Set: set}}, Limits{}); err != nil && strings.Contains(err.Error(), secret) {
+		if _, err := Render(t.Context(), files, Source{Path: "d", Helm: &Helm{Values: []string{"v.yaml"}, Set: set}}, Limits{}); err != nil && strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: the error shows the value: %v", name, err)
 		}
 	}
@@ -80,7 +80,7 @@ func TestChartsThatNeverEndAreStopped(t *testing.T) {
 		`{{ with "a" }}{{ range 1000000000 }}{{ continue }}{{ end }}{{ end }}`,
 	} {
 		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(text)}}
-		_, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
+		_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
 		var mistake *Error
 		if !errors.As(err, &mistake) || !strings.Contains(err.Error(), "has templates that ") {
 			t.Errorf("%s: got %v", text, err)
@@ -148,16 +148,16 @@ func TestPackedDependenciesAreReadWithinTheLimits(t *testing.T) {
 			"cache/Chart.yaml": "apiVersion: v2\nname: cache\nversion: 1.0.0\n", "cache/templates/a.yaml": twoObjects,
 		})},
 	}
-	set, err := Render(files, Source{Path: "d"}, Limits{})
+	set, err := Render(t.Context(), files, Source{Path: "d"}, Limits{})
 	if err != nil || len(set.Objects) != 2 {
 		t.Fatalf("got %d objects, error %v", len(set.Objects), err)
 	}
 	files["d/charts/cache-1.0.0.tgz"].Data = archived(t, map[string]string{"cache/Chart.yaml": strings.Repeat("#\n", 1<<20)})
-	if _, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 20}); err == nil || !strings.Contains(err.Error(), "is too big") {
+	if _, err := Render(t.Context(), files, Source{Path: "d"}, Limits{Bytes: 1 << 20}); err == nil || !strings.Contains(err.Error(), "is too big") {
 		t.Errorf("an archive that unpacks to more than its limit: %v", err)
 	}
 	files["d/charts/cache-1.0.0.tgz"].Data = []byte("no archive")
-	if _, err := Render(files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "is not a chart's archive") {
+	if _, err := Render(t.Context(), files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "is not a chart's archive") {
 		t.Errorf("what is no archive: %v", err)
 	}
 }
@@ -171,11 +171,11 @@ func TestSchemasReadNoOtherFiles(t *testing.T) {
 		"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(twoObjects)},
 		"d/values.schema.json": {Data: []byte(`{"$ref": "file://` + other + `"}`)},
 	}
-	if _, err := Render(files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "it may only refer to itself") {
+	if _, err := Render(t.Context(), files, Source{Path: "d"}, Limits{}); err == nil || !strings.Contains(err.Error(), "it may only refer to itself") {
 		t.Errorf("got %v", err)
 	}
 	files["d/values.schema.json"].Data = []byte(`{"$ref": "#/$defs/all", "$defs": {"all": {"type": "object"}}}`)
-	if _, err := Render(files, Source{Path: "d"}, Limits{}); err != nil {
+	if _, err := Render(t.Context(), files, Source{Path: "d"}, Limits{}); err != nil {
 		t.Errorf("one that refers to itself: %v", err)
 	}
 }
@@ -204,7 +204,7 @@ func FuzzChart(f *testing.F) {
 	f.Add("{{ define `x` }}{ {{- end }}{{ template `x` }}", "{", chartOfShop+"dependencies: [null]\n")
 	f.Fuzz(func(t *testing.T, text, values, meta string) {
 		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(meta)}, "d/values.yaml": {Data: []byte(values)}, "d/templates/a.yaml": {Data: []byte(text)}}
-		_, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 16, Objects: 20})
+		_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{Bytes: 1 << 16, Objects: 20})
 		var mistake *Error
 		if err != nil && !errors.As(err, &mistake) {
 			t.Errorf("error is not a mistake of the repository: %v", err)
@@ -218,7 +218,7 @@ func TestTheExampleChartRenders(t *testing.T) {
 		"staging":    "ConfigMap web, Service web, Deployment web, 1 pods of registry.example.com/shop:2a2a2a2a",
 		"production": "ConfigMap web, Service web, Deployment web, Ingress web, 3 pods of registry.example.com/shop:2a2a2a2a",
 	} {
-		set, err := Render(files, Source{
+		set, err := Render(t.Context(), files, Source{
 			Path: "chart", Helm: &Helm{Values: []string{"values/" + environment + ".yaml"}, Set: map[string]string{"image.tag": "2a2a2a2a"}, Release: "web"},
 		}, Limits{})
 		if err != nil {

@@ -32,7 +32,7 @@ func TestChartsThatMakeMuchOutOfLittleAreStopped(t *testing.T) {
 		`{{ uniq (until 100000) }}`,
 	} {
 		files := fstest.MapFS{"d/Chart.yaml": {Data: []byte(chartOfShop)}, "d/templates/a.yaml": {Data: []byte(text)}}
-		_, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
+		_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
 		var mistake *Error
 		if !errors.As(err, &mistake) || !strings.Contains(err.Error(), "has templates that ") {
 			t.Errorf("%.80s: got %v", text, err)
@@ -51,7 +51,7 @@ func TestAFailureIsNotRunAgainWithoutItsGuard(t *testing.T) {
 		"a: 1\n{{ if ne (randNumeric 1) \"1\" }}\n{{ fail \"bad luck\" }}\n{{ end }}\n{{ range 100000 }}{{ range 100000 }}{{ end }}{{ end }}")}}
 	deadline := time.Now().Add(3 * time.Minute) // one loop without its guard would take longer than that
 	for range 40 {
-		_, err := Render(files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
+		_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{Bytes: 1 << 20})
 		if err == nil || !strings.Contains(err.Error(), "a.yaml:3: refuses the values: bad luck") && !strings.Contains(err.Error(), "has templates that ") {
 			t.Fatalf("got %v", err)
 		}

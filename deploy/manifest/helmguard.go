@@ -13,6 +13,7 @@ import (
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
+	"sigs.k8s.io/yaml"
 )
 
 // Templates are programs, and Helm has no way to stop one. So each loop and each template is given a call that counts,
@@ -109,8 +110,10 @@ func (m *meter) functions() template.FuncMap {
 			}
 			return m.numbers(0, count, 1)
 		},
-		"untilStep": m.numbers,
-		"seq":       m.seq,
+		"untilStep":     m.numbers,
+		"fromYaml":      yamlReader(m, func(message string) map[string]any { return map[string]any{"Error": message} }),
+		"fromYamlArray": yamlReader(m, func(message string) []any { return []any{message} }),
+		"seq":           m.seq,
 	})
 	return all
 }
@@ -125,6 +128,23 @@ func (m *meter) out(value any) (any, error) {
 		return value, m.spend(2 * m.most)
 	}
 	return value, m.spend(0)
+}
+
+// yamlReader is Helm's function that reads YAML, and first asks what aliases make of it. An error is in what it gives.
+func yamlReader[T any](m *meter, failed func(message string) T) func(string) (T, error) {
+	return func(text string) (read T, _ error) {
+		size, err := unfolded([]byte(text), int64(m.most))
+		if err := m.spend(int(size)); err != nil {
+			return read, err
+		}
+		if err == nil {
+			err = yaml.Unmarshal([]byte(text), &read)
+		}
+		if err != nil {
+			return failed(err.Error()), nil
+		}
+		return read, nil
+	}
 }
 
 // numbers counts from start until before stop.

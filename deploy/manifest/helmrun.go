@@ -34,12 +34,12 @@ func quietly(do func() error) error {
 
 // twice renders the chart two times and refuses one that gives something else each time: trying an effect again would
 // apply another release than the one before, and plan would show changes that nobody made.
-func (h *rendering) twice() (map[string]string, error) {
-	first, err := h.once()
+func (h *rendering) twice(ctx context.Context) (map[string]string, error) {
+	first, err := h.once(ctx)
 	if err != nil {
 		return nil, err
 	}
-	second, err := h.once()
+	second, err := h.once(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -67,14 +67,14 @@ func (h *rendering) chanceIn() string {
 }
 
 // once renders the chart with fresh values.
-func (h *rendering) once() (map[string]string, error) {
+func (h *rendering) once(ctx context.Context) (map[string]string, error) {
 	values, err := h.renderValues()
 	if err != nil {
 		return nil, err
 	}
 	m := newMeter(h.limits)
 	h.use(true)
-	rendered, err := render(h.chart, values, m)
+	rendered, err := render(ctx, h.chart, values, m)
 	h.use(false)
 	if m.exceeded != "" {
 		return nil, h.mistake(h.dir, "has templates that "+m.exceeded, "")
@@ -95,13 +95,13 @@ func (h *rendering) once() (map[string]string, error) {
 }
 
 // render runs the templates. Without a client lookup finds nothing, and without EnableDNS no name is resolved.
-func render(c *chart.Chart, values common.Values, m *meter) (_ map[string]string, err error) {
+func render(ctx context.Context, c *chart.Chart, values common.Values, m *meter) (_ map[string]string, err error) {
 	defer func() { // the templates are text that anybody may have written
 		if p := recover(); p != nil {
 			err = errors.New("helm crashes")
 		}
 	}()
-	return engine.Engine{CustomTemplateFuncs: m.functions()}.RenderWithContext(context.Background(), c, values) //nolint:wrapcheck // it is translated
+	return engine.Engine{CustomTemplateFuncs: m.functions()}.RenderWithContext(ctx, c, values) //nolint:wrapcheck // it is translated
 }
 
 // eachTemplate visits the templates of a chart and of those below it.

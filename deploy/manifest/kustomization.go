@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
@@ -53,11 +55,30 @@ func (k Kustomization) Build() (_ []byte, err error) {
 		}
 		list.WriteByte(',')
 		list.Write(data)
-		if int64(list.Len()) > 4*limits.Bytes {
+		if int64(list.Len()) > limits.Bytes {
 			return nil, &Error{Origin: Origin{File: k.Dir}, What: fmt.Sprintf("renders to more than %d bytes", limits.Bytes)}
 		}
 	}
 	return append(append([]byte{'['}, bytes.TrimPrefix(list.Bytes(), []byte{','})...), ']'), nil
+}
+
+var yamlEscape = regexp.MustCompile(`\\[xuU]`)
+
+// small tells that building takes little time and memory if each file is loaded once and the kustomizations have plain fields
+// only. Each object takes some forty bytes at least, so the product bounds what is put into all of them together.
+func (k Kustomization) small() bool {
+	all, own := 0, 0
+	for name, text := range k.Files {
+		all += len(text)
+		if isKustomization(path.Base(name)) {
+			own += len(text)
+		}
+		if hasAliases(text) || yamlEscape.Match(text) || !utf8.Valid(text) || bytes.HasPrefix(text, []byte(byteOrderMark)) ||
+			bytes.ContainsFunc(text, func(r rune) bool { return r < '\t' }) {
+			return false
+		}
+	}
+	return all <= 64<<10 && all*own <= 16<<20
 }
 
 // metered bounds what kustomize reads. A few folders that refer to each other many times are loaded millions of times, and

@@ -1,18 +1,17 @@
 package manifest
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/yaml"
 )
 
 func kustomizationNames() []string {
@@ -39,7 +38,7 @@ func Missing(files fs.FS, source Source, limits Limits) ([]string, error) {
 	if isKustomization(path.Base(at)) {
 		at = path.Dir(at)
 	}
-	w := &walk{reader: &reader{files: files, limits: limits.withDefaults()}, seen: map[string]bool{}}
+	w := &walk{reader: &reader{files: files, limits: limits.withDefaults()}, seen: map[string]bool{}, loaded: map[string]bool{}}
 	if name, err := w.find(at); err != nil || name == "" {
 		return nil, nil //nolint:nilerr // Render tells what is wrong
 	}
@@ -51,8 +50,8 @@ func Missing(files fs.FS, source Source, limits Limits) ([]string, error) {
 }
 
 // kustomize builds the kustomization of a folder.
-func (r *reader) kustomize(dir string) ([]Object, error) {
-	w := &walk{reader: r, seen: map[string]bool{}}
+func (r *reader) kustomize(ctx context.Context, dir string) ([]Object, error) {
+	w := &walk{reader: r, seen: map[string]bool{}, loaded: map[string]bool{}}
 	if err := w.folder(dir, nil); err != nil {
 		return nil, err
 	}
@@ -65,11 +64,11 @@ func (r *reader) kustomize(dir string) ([]Object, error) {
 			return nil, err
 		}
 	}
-	build := Kustomization.Build
-	if r.limits.Apart != nil && w.grows(k.Files) {
+	build := func(_ context.Context, k Kustomization) ([]byte, error) { return k.Build() }
+	if r.limits.Apart != nil && (w.elaborate || !k.small()) {
 		build = r.limits.Apart
 	}
-	data, err := build(k)
+	data, err := build(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -103,11 +102,10 @@ func (r *reader) copyTo(files map[string][]byte, folder string) error {
 type walk struct {
 	*reader
 	seen    map[string]bool // folders with a kustomization
+	loaded  map[string]bool // files that are resources
 	missing []string
-	// What could make the result grow out of all bounds: replacements or variables, and patches, in place or by their files.
-	copies       bool
-	patches      []string
-	patchedFiles []string
+	// elaborate tells that something is there twice, or has what could make much of little.
+	elaborate bool
 }
 
 // find returns the name of a folder's kustomization, "" if there is none.
@@ -139,6 +137,7 @@ func (w *walk) folder(dir string, above []string) error {
 		return &Error{Origin: Origin{File: dir}, What: "refers to itself"}
 	}
 	if w.seen[dir] {
+		w.elaborate = true
 		return nil
 	}
 	name, err := w.find(dir)
@@ -154,7 +153,7 @@ func (w *walk) folder(dir string, above []string) error {
 	if err != nil {
 		return err
 	}
-	data, err := yaml.YAMLToJSONStrict(content)
+	data, err := w.toJSON(content)
 	if err != nil {
 		what, line := yamlProblem(err)
 		return &Error{Origin: Origin{File: file, Line: line}, What: what}
@@ -180,6 +179,7 @@ func (w *walk) field(file, key string, value any, above []string) error {
 	if strings.ContainsFunc(key, func(r rune) bool { return r >= utf8.RuneSelf }) {
 		return refuse("it is no key of a kustomization")
 	}
+	w.elaborate = w.elaborate || !isPlain(key, value)
 	switch lower := strings.ToLower(key); {
 	case strings.HasPrefix(lower, "helm"):
 		return refuse("kustomize would run Helm; name the chart's folder itself as the manifests")
@@ -195,10 +195,6 @@ func (w *walk) field(file, key string, value any, above []string) error {
 			}
 		}
 		return nil
-	case lower == "replacements", lower == "vars":
-		w.copies = true
-	case strings.HasPrefix(lower, "patches"):
-		w.notePatches(path.Dir(file), value)
 	}
 	if remote := findRemote(key, value); remote != "" {
 		return refuse(fmt.Sprintf("%s is not in the repository, and nothing is downloaded", clip(remote)))
@@ -206,44 +202,24 @@ func (w *walk) field(file, key string, value any, above []string) error {
 	return nil
 }
 
-// notePatches notes the patches of a kustomization in a folder.
-func (w *walk) notePatches(dir string, value any) {
-	list, _ := value.([]any)
-	for _, item := range list {
-		fields, _ := item.(map[string]any)
-		for key, v := range fields {
-			text, _ := v.(string)
-			switch strings.ToLower(key) {
-			case "patch":
-				w.patches = append(w.patches, text)
-			case "path":
-				w.patchedFiles = append(w.patchedFiles, path.Join(dir, text))
+// isPlain tells that a field of a kustomization can't make more of the objects than its own text, once for each of them.
+func isPlain(key string, value any) bool {
+	switch key {
+	case "apiVersion", "kind", "metadata", "resources", "bases", "namespace", "namePrefix", "nameSuffix", "images", "replicas", "commonLabels", "commonAnnotations":
+		return true
+	case "labels": // without places of their own
+		list, _ := value.([]any)
+		for _, item := range list {
+			fields, _ := item.(map[string]any)
+			for name := range fields {
+				if !slices.Contains([]string{"pairs", "includeSelectors", "includeTemplates"}, name) {
+					return false
+				}
 			}
 		}
+		return true
 	}
-}
-
-var (
-	yamlAnchor = regexp.MustCompile(`&[^\s,\[\]{}]`)
-	yamlAlias  = regexp.MustCompile(`\*[^\s,\[\]{}"'*]`)
-)
-
-// grows tells that building may double something again and again: by copying parts of an object into itself, with
-// replacements, variables, or the operation copy of a patch, however that word is written; or by aliases of aliases, which
-// kustomize writes out. It may be wrong about what is harmless.
-func (w *walk) grows(files map[string][]byte) bool {
-	for _, text := range files {
-		if yamlAnchor.Match(text) && yamlAlias.Match(text) {
-			return true
-		}
-	}
-	patches := slices.Clone(w.patches)
-	for _, name := range w.patchedFiles {
-		patches = append(patches, string(files[name]))
-	}
-	return w.copies || slices.ContainsFunc(patches, func(text string) bool {
-		return strings.Contains(text, "copy") || strings.ContainsAny(text, `\!`)
-	})
+	return false
 }
 
 // reference follows an entry of resources.
@@ -255,6 +231,8 @@ func (w *walk) reference(file, entry string, above []string) error {
 	switch {
 	case strings.Contains(entry, "://") || strings.ContainsAny(entry, "\r\n"):
 	case exists && !info.IsDir():
+		w.elaborate = w.elaborate || w.loaded[target]
+		w.loaded[target] = true
 		return nil
 	case isRemote(entry): // also if there is a folder of that name: kustomize looks at the address first
 	case !inside:

@@ -13,8 +13,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
-	"sigs.k8s.io/yaml"
 )
+
+const byteOrderMark = "\ufeff"
 
 // plain reads the documents of one file.
 func (r *reader) plain(name string) ([]Object, error) {
@@ -22,7 +23,7 @@ func (r *reader) plain(name string) ([]Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	content = bytes.TrimPrefix(content, []byte("\xef\xbb\xbf"))
+	content = bytes.TrimPrefix(content, []byte(byteOrderMark))
 	var objects []Object
 	add := func(value any, from Origin) error {
 		more, err := expand(value, from, 0)
@@ -37,7 +38,7 @@ func (r *reader) plain(name string) ([]Object, error) {
 	}
 	for _, d := range splitYAML(content) {
 		from := Origin{File: name, Document: d.number, Line: d.line}
-		value, err := parseYAML(d, from)
+		value, err := r.parseYAML(d, from)
 		if err != nil {
 			return nil, err
 		}
@@ -121,8 +122,8 @@ func boundary(line []byte) (opens, closes bool, rest []byte) {
 	return false, false, nil
 }
 
-func parseYAML(d document, from Origin) (any, error) {
-	data, err := yaml.YAMLToJSONStrict(d.text)
+func (r *reader) parseYAML(d document, from Origin) (any, error) {
+	data, err := r.toJSON(d.text)
 	if err != nil {
 		what, line := yamlProblem(err)
 		if line > 0 {
@@ -140,6 +141,9 @@ func parseYAML(d document, from Origin) (any, error) {
 // yamlProblem says what the YAML parser found, with the line within the document, 0 if it didn't tell. The parser's
 // own words may quote the text, which may be a Secret's, so only phrases that are known to quote nothing are used.
 func yamlProblem(err error) (what string, line int) {
+	if errors.Is(err, errUnfolds) {
+		return "has aliases (*name) that make too much of it", 0
+	}
 	message := err.Error()
 	if m := regexp.MustCompile(`line (\d+)`).FindStringSubmatch(message); m != nil {
 		line, _ = strconv.Atoi(m[1])

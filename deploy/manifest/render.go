@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,12 +15,12 @@ import (
 // Limits bound what one rendering may cost. A zero field takes its default.
 type Limits struct {
 	Files   int   // that are read; default 1000
-	Bytes   int64 // of all files read, and of the encoded set; default 8 MiB
+	Bytes   int64 // of all files read, of all YAML with its aliases written out, and of the encoded set; default 8 MiB
 	Objects int   // default 500
 	// Time is how long the templates of a chart may take; default 15 s.
 	Time time.Duration
-	// Apart builds a kustomization that may take any amount of memory where that harms nobody; nil builds it here.
-	Apart func(Kustomization) ([]byte, error) `json:"-"`
+	// Apart builds a kustomization that is not plainly small, where it may take any amount of memory; nil builds it here.
+	Apart func(context.Context, Kustomization) ([]byte, error) `json:"-"`
 }
 
 func (l Limits) withDefaults() Limits {
@@ -63,13 +64,13 @@ type Source struct {
 // Render makes the objects of a source. files begins at the repository's root.
 //
 // A mistake in the repository is an *Error.
-func Render(files fs.FS, source Source, limits Limits) (Set, error) {
+func Render(ctx context.Context, files fs.FS, source Source, limits Limits) (Set, error) {
 	r := &reader{files: files, limits: limits.withDefaults(), source: source}
 	at, err := cleanPath(source.Path)
 	if err != nil {
 		return Set{}, err
 	}
-	objects, err := r.load(at)
+	objects, err := r.load(ctx, at)
 	if err != nil {
 		return Set{}, err
 	}
@@ -131,9 +132,11 @@ type reader struct {
 	source Source
 	count  int
 	bytes  int64
+	// unfolds counts the bytes of YAML that has aliases, with all of them written out.
+	unfolds int64
 }
 
-func (r *reader) load(at string) ([]Object, error) {
+func (r *reader) load(ctx context.Context, at string) ([]Object, error) {
 	info, err := fs.Stat(r.files, at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &Error{Origin: Origin{File: at}, What: "is not in the repository at this commit"}
@@ -142,13 +145,13 @@ func (r *reader) load(at string) ([]Object, error) {
 		return nil, fmt.Errorf("look at %s: %w", at, err)
 	}
 	if dir := chartDir(r.files, at); dir != "" {
-		return r.helm(dir, r.source.helm())
+		return r.helm(ctx, dir, r.source.helm())
 	}
 	if r.source.Helm != nil {
 		return nil, &Error{Origin: Origin{File: at}, What: "is not a Helm chart, and options for Helm are given", Hint: "name the folder that has the Chart.yaml"}
 	}
 	if isKustomization(path.Base(at)) && !info.IsDir() {
-		return r.kustomize(path.Dir(at))
+		return r.kustomize(ctx, path.Dir(at))
 	}
 	if !info.IsDir() {
 		return r.plain(at)
@@ -161,7 +164,7 @@ func (r *reader) load(at string) ([]Object, error) {
 	for _, e := range entries {
 		switch {
 		case isKustomization(e.Name()):
-			return r.kustomize(at)
+			return r.kustomize(ctx, at)
 		case !e.IsDir() && isManifest(e.Name()):
 			names = append(names, e.Name())
 		}

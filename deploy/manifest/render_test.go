@@ -67,7 +67,7 @@ func TestRepositoriesRenderAsRecorded(t *testing.T) {
 					helm.Release, source.Namespace, source.Helm = fields[1], "shop", &helm
 				}
 			}
-			got := rendered(Render(files, source, Limits{}))
+			got := rendered(Render(t.Context(), files, source, Limits{}))
 			if want < 0 {
 				archive.Files = append(archive.Files, txtar.File{Name: "want"})
 				want = len(archive.Files) - 1
@@ -103,7 +103,7 @@ func rendered(set Set, err error) string {
 }
 
 func TestSetsComeBackFromTheirStoredForm(t *testing.T) {
-	set, err := Render(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, Source{Path: "a.yaml"}, Limits{})
+	set, err := Render(t.Context(), fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, Source{Path: "a.yaml"}, Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +186,7 @@ func TestLimitsHold(t *testing.T) {
 	}
 	for _, tc := range cases {
 		t.Run(tc.name, func(t *testing.T) {
-			_, err := Render(files, Source{Path: tc.path}, tc.limits)
+			_, err := Render(t.Context(), files, Source{Path: tc.path}, tc.limits)
 			var mistake *Error
 			if !errors.As(err, &mistake) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got error %v, want one that says %q", err, tc.want)
@@ -194,7 +194,7 @@ func TestLimitsHold(t *testing.T) {
 		})
 	}
 	for _, path := range []string{"d", "k"} {
-		if _, err := Render(files, Source{Path: path}, Limits{Objects: 22}); err != nil {
+		if _, err := Render(t.Context(), files, Source{Path: path}, Limits{Objects: 22}); err != nil {
 			t.Errorf("within its limits: %v", err)
 		}
 	}
@@ -225,7 +225,7 @@ func TestValuesOfSecretsAreInNoError(t *testing.T) {
 				"d/kustomization.yaml": {Data: []byte("resources: [a.yaml]\npatches: [{path: p.yaml}]\n")},
 			},
 		} {
-			_, err := Render(files, Source{Path: "d"}, Limits{})
+			_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{})
 			if err == nil {
 				if name == "plain" {
 					t.Errorf("%s was rendered:\n%s", name, text)
@@ -248,7 +248,7 @@ func TestMissingNamesTheFoldersThatAKustomizationNeeds(t *testing.T) {
 	if diff := cmp.Diff([]string{"apps/common", "apps/shop/base"}, got); diff != "" {
 		t.Errorf("missing (-want +got):\n%s", diff)
 	}
-	if _, err := Render(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err == nil || !strings.Contains(err.Error(), "refers to apps/") {
+	if _, err := Render(t.Context(), overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err == nil || !strings.Contains(err.Error(), "refers to apps/") {
 		t.Errorf("rendered without its bases: %v", err)
 	}
 	overlay["apps/shop/base/kustomization.yaml"] = &fstest.MapFile{Data: []byte("resources: [a.yaml]\n")}
@@ -257,7 +257,7 @@ func TestMissingNamesTheFoldersThatAKustomizationNeeds(t *testing.T) {
 	if got, err := Missing(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err != nil || len(got) > 0 {
 		t.Errorf("with all folders, missing are %v, error %v", got, err)
 	}
-	if _, err := Render(overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err != nil {
+	if _, err := Render(t.Context(), overlay, Source{Path: "apps/shop/overlays/eu"}, Limits{}); err != nil {
 		t.Error(err)
 	}
 	if got, err := Missing(fstest.MapFS{"a.yaml": {Data: []byte(twoObjects)}}, Source{Path: "a.yaml"}, Limits{}); err != nil || len(got) > 0 {
@@ -291,7 +291,7 @@ func TestNothingIsDownloaded(t *testing.T) {
 				"d/kustomization.yaml": {Data: []byte(line + "\n")}, "d/g.yaml": {Data: []byte(twoObjects)},
 				"d/github.com/example/base/kustomization.yaml": {Data: []byte("resources: []\n")},
 			}
-			_, err := Render(files, Source{Path: "d"}, Limits{})
+			_, err := Render(t.Context(), files, Source{Path: "d"}, Limits{})
 			var mistake *Error
 			if !errors.As(err, &mistake) || mistake.File != "d/kustomization.yaml" {
 				t.Errorf("got error %v, want a refusal that names d/kustomization.yaml", err)
@@ -322,7 +322,7 @@ func FuzzRender(f *testing.F) {
 			"k/a.yaml": {Data: plain}, "k/kustomization.yaml": {Data: kustomization},
 		}
 		for _, path := range []string{"p/a.yaml", "p/b.json", "k"} {
-			set, err := Render(files, Source{Path: path}, Limits{Bytes: 1 << 16, Objects: 20})
+			set, err := Render(t.Context(), files, Source{Path: path}, Limits{Bytes: 1 << 16, Objects: 20})
 			if err != nil {
 				var mistake *Error
 				if !errors.As(err, &mistake) || errors.Is(err, fs.ErrNotExist) {

@@ -9,9 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/exec"
-	"sync"
+	"slices"
 	"time"
 
 	"gitlab.com/slipway-cd/slipway/deploy/manifest"
@@ -21,63 +22,118 @@ const (
 	// Command is the program's argument for what Serve does.
 	Command = "build-kustomization"
 
-	longest = 30 * time.Second
-	memory  = 512 << 20 // bytes of data that the process may have, on Linux
-	most    = 64 << 20  // bytes of its answer
+	memory = 512 << 20 // bytes of data that the process may have, on Linux
+	most   = 64 << 20  // bytes of its answer
 )
 
-// one process at a time bounds the memory of all.
-var one sync.Mutex //nolint:gochecknoglobals // it is about the machine
+// bounds are the times that a build may take.
+type bounds struct {
+	wall      time.Duration
+	processor time.Duration // whole seconds, on Linux
+}
 
-// answer is what the process says on standard output.
+func usual() bounds { return bounds{wall: time.Minute, processor: 20 * time.Second} }
+
+// one process at a time bounds the memory of all: who builds has put something in.
+var one = make(chan struct{}, 1) //nolint:gochecknoglobals // it is about the machine
+
+// question is what the process reads from standard input.
+type question struct {
+	Kustomization manifest.Kustomization `json:"kustomization"`
+	Processor     time.Duration          `json:"processor"`
+}
+
+// answer is what it says on standard output.
 type answer struct {
 	Objects json.RawMessage `json:"objects,omitempty"`
 	Mistake *manifest.Error `json:"mistake,omitempty"`
 	Error   string          `json:"error,omitempty"`
 }
 
-// Kustomize builds a kustomization by this program, run anew without its environment. One that takes too much is a
-// mistake in the repository, a *manifest.Error.
-func Kustomize(k manifest.Kustomization) ([]byte, error) {
-	one.Lock()
-	defer one.Unlock()
-	program, err := os.Executable()
-	if err != nil {
+// Kustomize builds a kustomization by this program, run anew without its environment. One that takes too much memory or
+// processor time is a mistake in the repository, a *manifest.Error; another error may pass by itself.
+func Kustomize(ctx context.Context, k manifest.Kustomization) ([]byte, error) {
+	built, err := build(ctx, k, usual())
+	var mistake *manifest.Error
+	if err != nil && !errors.As(err, &mistake) {
 		return nil, fmt.Errorf("build a kustomization apart: %w", err)
 	}
-	in, err := json.Marshal(k)
-	if err != nil {
-		return nil, fmt.Errorf("build a kustomization apart: %w", err)
+	return built, err
+}
+
+func build(ctx context.Context, k manifest.Kustomization, within bounds) ([]byte, error) {
+	select {
+	case one <- struct{}{}:
+		defer func() { <-one }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	in, err := json.Marshal(question{k, within.processor})
+	if err != nil {
+		return nil, err
+	}
+	path, err := program()
+	if err != nil {
+		return nil, err
+	}
+	timed, cancel := context.WithTimeout(ctx, within.wall)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, Command) //nolint:gosec // it is this program
-	cmd.Env = []string{"HOME=/nonexistent"}           // secrets may be in ours
+	cmd := exec.CommandContext(timed, path, Command) //nolint:gosec // it is this program
+	cmd.Env = []string{"HOME=/nonexistent"}          // secrets may be in ours
 	cmd.Stdin = bytes.NewReader(in)
 	cmd.SysProcAttr = withParent()
+	var complaint beginning
+	cmd.Stderr = &complaint
 	out, err := run(cmd)
 	tooMuch := func(what string) error {
-		return &manifest.Error{Origin: manifest.Origin{File: k.Dir}, What: what, Hint: "its replacements, variables, patches or YAML aliases copy things again and again"}
+		return &manifest.Error{
+			Origin: manifest.Origin{File: k.Dir}, What: "takes more than " + what + " to build",
+			Hint: "its replacements, variables, patches or YAML aliases copy things again and again",
+		}
 	}
-	var exit *exec.ExitError
 	switch {
+	case err == nil:
+		return objects(out)
 	case ctx.Err() != nil:
-		return nil, tooMuch(fmt.Sprintf("takes longer than %v to build", longest))
-	case errors.As(err, &exit), errors.Is(err, errTooLong):
-		return nil, tooMuch(fmt.Sprintf("takes more than %d MiB of memory to build", memory>>20))
-	case err != nil:
-		return nil, fmt.Errorf("build a kustomization apart: %w", err)
+		return nil, ctx.Err()
+	case timed.Err() != nil:
+		return nil, fmt.Errorf("it took longer than %v by the clock", within.wall)
+	case errors.Is(err, errTooLong), complaint.tellsOfMemory():
+		return nil, tooMuch(fmt.Sprintf("%d MiB of memory", memory>>20))
+	case cmd.ProcessState != nil && cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime() >= within.processor:
+		return nil, tooMuch(fmt.Sprintf("%v of processor time", within.processor))
 	}
+	return nil, fmt.Errorf("%w: %q", err, complaint.text)
+}
+
+// objects reads an answer.
+func objects(out []byte) ([]byte, error) {
 	var said answer
 	switch err := json.Unmarshal(out, &said); {
 	case err != nil:
-		return nil, fmt.Errorf("build a kustomization apart: %w", err)
+		return nil, err
 	case said.Mistake != nil:
 		return nil, said.Mistake
 	case said.Error != "":
-		return nil, fmt.Errorf("build a kustomization apart: %s", said.Error)
+		return nil, errors.New(said.Error)
 	}
 	return said.Objects, nil
+}
+
+// beginning keeps the beginning of what is written to it.
+type beginning struct{ text []byte }
+
+func (b *beginning) Write(p []byte) (int, error) {
+	const most = 1024
+	b.text = append(b.text, p[:min(len(p), most-len(b.text))]...)
+	return len(p), nil
+}
+
+// tellsOfMemory tells that there was too little, in the words of Go's runtime or of its race detector. Some of the runtime
+// uses what it got without a look at whether it got any.
+func (b *beginning) tellsOfMemory() bool {
+	words := []string{"out of memory", "cannot allocate memory", "SIGSEGV: segmentation violation", "ThreadSanitizer failed to allocate"}
+	return slices.ContainsFunc(words, func(w string) bool { return bytes.Contains(b.text, []byte(w)) })
 }
 
 var errTooLong = errors.New("the answer is too long")
@@ -101,23 +157,24 @@ func run(cmd *exec.Cmd) ([]byte, error) {
 	return out, errors.Join(err, cmd.Wait())
 }
 
-// Serve is what the process does: it builds the one kustomization that it is given.
+// Serve is what the process does: it builds the one kustomization that it is given. What kustomize writes to standard error
+// is dropped, so that only this program and its runtime are heard there.
 func Serve(in io.Reader, out io.Writer) error {
-	if err := bound(); err != nil {
-		return err
-	}
-	var k manifest.Kustomization
-	if err := json.NewDecoder(in).Decode(&k); err != nil {
+	var asked question
+	if err := json.NewDecoder(in).Decode(&asked); err != nil {
 		return fmt.Errorf("read a kustomization: %w", err)
 	}
-	var said answer
-	objects, err := k.Build()
-	switch {
-	case errors.As(err, &said.Mistake):
-	case err != nil:
+	if err := bound(asked.Processor); err != nil {
+		return fmt.Errorf("bound this process: %w", err)
+	}
+	log.SetOutput(io.Discard)
+	stderr := os.Stderr
+	os.Stderr = nil
+	built, err := asked.Kustomization.Build()
+	os.Stderr = stderr
+	said := answer{Objects: built}
+	if err != nil && !errors.As(err, &said.Mistake) {
 		said.Error = err.Error()
-	default:
-		said.Objects = objects
 	}
 	return json.NewEncoder(out).Encode(said)
 }

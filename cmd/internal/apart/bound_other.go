@@ -2,9 +2,15 @@
 
 package apart
 
-import "syscall"
+import (
+	"os"
+	"syscall"
+	"time"
+)
 
-// bound does nothing where only Linux knows how: the time is bounded alone.
-func bound() error { return nil }
+// bound does nothing where only Linux knows how: the time by the clock is bounded alone.
+func bound(time.Duration) error { return nil }
 
 func withParent() *syscall.SysProcAttr { return nil }
+
+func program() (string, error) { return os.Executable() }

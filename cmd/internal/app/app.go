@@ -42,7 +42,7 @@ type Options struct {
 	// LongestPause is the engine's; for tests.
 	LongestPause time.Duration
 	// Apart builds what may take any amount of memory; nil lets this process do it.
-	Apart func(manifest.Kustomization) ([]byte, error)
+	Apart func(context.Context, manifest.Kustomization) ([]byte, error)
 }
 
 // App is one running Slipway.
