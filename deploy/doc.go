@@ -7,7 +7,8 @@
 // applied before the traffic moves), route.go (HTTPRoutes); rollout.go (is it rolled out?), trouble.go (why it never will
 // be), jobwatch.go (the same of Jobs); cluster.go (what is asked of a cluster; package kube answers), owner.go (the labels
 // by which Slipway knows its own). A canary stage's baseline and canary are in pair.go (what is done), pairplan.go,
-// pairparts.go and pairconfig.go (what they consist of), pairwatch.go, pairroute.go, pairend.go and pairhealth.go. attend.go
-// keeps a standby under watch, alone.go tells that nothing is left to retire, podless.go that pods are refused; pin.go finds
-// digests, preview.go is "slipway plan", tree.go and drift.go are what runs where, teardown.go removes a review.
+// pairparts.go and pairconfig.go (what they consist of), pairwatch.go, pairroute.go, pairend.go, pairhealth.go and
+// pairguard.go (pods between two looks). attend.go keeps a standby under watch, alone.go tells that nothing is left to retire,
+// podless.go that pods are refused; pin.go finds digests, preview.go is "slipway plan", tree.go and drift.go are what runs
+// where, teardown.go removes a review.
 package deploy

@@ -106,7 +106,7 @@ func (g *pairGuard) ill(now time.Time) (ill bool, patience time.Duration) {
 // picture takes in a track as a picture shows it.
 func (c *condition) picture(t pipeline.Track, workloads []Workload) {
 	for i, name := range t.Workloads {
-		if !c.counts(name, workloads[i].Deployment) {
+		if !c.include(name, workloads[i].Deployment) {
 			continue
 		}
 		for _, pod := range workloads[i].Pods {

@@ -102,7 +102,7 @@ func (p place) examine(ctx context.Context, c *condition, t pipeline.Track) erro
 		if err != nil {
 			return err
 		}
-		if !c.counts(name, live) {
+		if !c.include(name, live) {
 			continue
 		}
 		own := labels.Set{LabelTrack: c.track, LabelPair: live.Labels[LabelPair], LabelWorkload: live.Labels[LabelWorkload]}
@@ -122,8 +122,8 @@ func (p place) examine(ctx context.Context, c *condition, t pipeline.Track) erro
 	return nil
 }
 
-// counts takes in a Deployment of the track, and tells whether it is there.
-func (c *condition) counts(name string, live *appsv1.Deployment) bool {
+// include takes in a Deployment of the track, and tells whether it is there.
+func (c *condition) include(name string, live *appsv1.Deployment) bool {
 	if live == nil || live.DeletionTimestamp != nil || live.Labels[LabelTrack] != c.track {
 		c.gone = append(c.gone, deploymentNamed(name).Title())
 		return false

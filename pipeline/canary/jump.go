@@ -14,7 +14,7 @@ const leastAfter = 12
 
 // jump is one that a canary may have made.
 type jump struct {
-	at        int     // its first sample after it
+	at        int     // the canary's first sample after it
 	size      float64 // from the level of the baseline, which was the canary's until then
 	precision float64 // of the size, in units of the noise
 	rest      float64 // squares that stay unexplained
@@ -26,9 +26,10 @@ type jump struct {
 // like jumps.
 func (j jump) plain() bool { return j.odd > plainOdd && !j.astray }
 
+// How many times likelier something must be, as a logarithm.
 const (
-	plainOdd  = 10
-	astrayOdd = 4
+	plainOdd  = 10 // a jump, to count
+	astrayOdd = 4  // another level than the baseline's before it, so that it doesn't
 )
 
 // jumps is the log-likelihood of a canary that jumps, over all rho and the moments that are worth trying. Any moment is as
@@ -122,16 +123,18 @@ func (m moments) step(rho float64, on moment) step {
 
 // jumpAt is the jump at a step, of the size that fits best.
 func (p *pair) jumpAt(i int, s step, canary track) jump {
-	j, lever := jump{}, s.level/canary.precision
-	j.precision = p.precision[i]*lever*lever + s.itself - lever*s.level
-	j.size = (p.precision[i]*lever*p.shift[i] + s.samples - lever*canary.pull) / j.precision
-	// Were the canary free to have a level of its own before:
-	free := s.itself - lever*s.level
-	step := (s.samples - lever*canary.pull) / free
-	before, left := p.shift[i]-lever*step, max(p.rest[i]-step*step*free, p.n*nothing)
+	lever := s.level / canary.precision
+	own, pull := s.itself-lever*s.level, s.samples-lever*canary.pull // of the canary alone, with a level of its own
+
+	j := jump{precision: p.precision[i]*lever*lever + own}
+	j.size = (p.precision[i]*lever*p.shift[i] + pull) / j.precision
 	level := p.rest[i] + p.shift[i]*p.shift[i]*p.precision[i] // what one level for both sides leaves unexplained
 	j.rest = max(level-j.size*j.size*j.precision, p.n*nothing)
-	j.astray = math.Abs(before) > math.Abs(step)/4 && p.n/2*math.Log(j.rest/left) > astrayOdd
+
+	// Were the canary free to have been at another level than the baseline's, how far off was it, and how much likelier is that?
+	free := pull / own
+	before, rest := p.shift[i]-lever*free, max(p.rest[i]-free*free*own, p.n*nothing)
+	j.astray = math.Abs(before) > math.Abs(free)/4 && p.n/2*math.Log(j.rest/rest) > astrayOdd
 	return j
 }
 

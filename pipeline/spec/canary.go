@@ -21,7 +21,8 @@ const (
 	maxLooks          = 1000
 	// maxPoints is how many samples one look may ask for, of all metrics and both tracks: they are one event.
 	maxPoints = 200_000
-	// maxSteps is how many samples of one metric and track a look may have: the sources give no more to one question.
+	// maxSteps is how many samples of one metric and track a look may have: what sources give to one question, so that a
+	// look asks each thing once.
 	maxSteps = 10_000
 	// maxKept is how many samples all looks may have together: the history of a delivery keeps each of them.
 	maxKept = 20_000_000

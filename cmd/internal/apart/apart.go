@@ -34,8 +34,8 @@ type bounds struct {
 
 func usual() bounds { return bounds{wall: time.Minute, processor: 20 * time.Second} }
 
-// one process at a time bounds the memory of all: who builds has put something in.
-var one = make(chan struct{}, 1) //nolint:gochecknoglobals // it is about the machine
+// building bounds the memory of all by one process at a time: who builds has put something in.
+var building = make(chan struct{}, 1) //nolint:gochecknoglobals // it is about the machine
 
 // question is what the process reads from standard input.
 type question struct {
@@ -63,8 +63,8 @@ func Kustomize(ctx context.Context, k manifest.Kustomization) ([]byte, error) {
 
 func build(ctx context.Context, k manifest.Kustomization, within bounds) ([]byte, error) {
 	select {
-	case one <- struct{}{}:
-		defer func() { <-one }()
+	case building <- struct{}{}:
+		defer func() { <-building }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

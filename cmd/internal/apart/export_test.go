@@ -14,6 +14,6 @@ func Build(ctx context.Context, k manifest.Kustomization, wall, processor time.D
 
 // Occupy lets nobody build until its result is called.
 func Occupy() (release func()) {
-	one <- struct{}{}
-	return func() { <-one }
+	building <- struct{}{}
+	return func() { <-building }
 }

@@ -178,6 +178,7 @@ func (s *Sim) sample(q query, at, now time.Time) (value float64, ok bool) {
 	return t.at(q.metric, s.o.Seed, at.Unix()-t.from.Unix()), true
 }
 
+// at is what a metric measures in the n-th second.
 func (t *span) at(m metric, seed uint64, n int64) float64 {
 	requests, failed, latency := t.Second(seed, n)
 	switch m {
